@@ -1,0 +1,288 @@
+"""The records that flow through everything: what a clip is, what a video is, what was found.
+
+Frozen dataclasses without behaviour beyond checking themselves. Times are seconds on the player's
+clock (0 is where a player's seek bar begins), boxes are xyxy in [0, 1], sizes are pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+ErrorKind = Literal[
+    "not_found",
+    "not_video",
+    "no_video_stream",
+    "refused",
+    "too_large",
+    "corrupt",
+    "empty",
+    "timeout",
+]
+
+HINTS: dict[ErrorKind, str] = {
+    "not_found": "check the path; names are taken literally, no URL or pattern is opened",
+    "not_video": "the file is not in a video container that vadis reads (see `vadis doctor`)",
+    "no_video_stream": "the file holds sound or subtitles only",
+    "refused": "the file asks for other files or protocols, which vadis never opens",
+    "too_large": "raise the limit that is named if you trust the file (see `vadis predict --help`)",
+    "corrupt": "copy or download the file again; `ffmpeg -i IN -c copy OUT.mkv` sometimes mends the index",
+    "empty": "the file has a video stream but not one frame could be decoded",
+    "timeout": "raise --timeout if the file is merely long",
+}
+
+
+class VideoError(Exception):
+    """A video cannot be read. `kind` says why, `video` names it, `hint` says what to do."""
+
+    def __init__(self, kind: ErrorKind, video: str, message: str, hint: str | None = None) -> None:
+        self.kind: ErrorKind = kind
+        self.video = video
+        self.message = message
+        self.hint = HINTS[kind] if hint is None else hint
+        super().__init__(kind, video, message, self.hint)  # the arguments, so that it pickles
+
+    def __str__(self) -> str:
+        return f"{self.video}: {self.message} [{self.kind}]; {self.hint}"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one video may cost before it is refused with `too_large` or `timeout`.
+
+    `max_pixels` is checked against the size the stream declares and enforced by the decoder itself;
+    `max_frames` counts source frames decoded; `wall_seconds` counts only time spent reading and
+    decoding, not the time that a slow consumer takes. None switches a limit off.
+    """
+
+    max_bytes: int | None = 64 * 2**30
+    max_seconds: float | None = 24 * 3600.0
+    max_frames: int | None = 10_000_000
+    max_pixels: int | None = 8192 * 4320
+    wall_seconds: float | None = 6 * 3600.0
+
+
+STRANGER_LIMITS = Limits(
+    max_bytes=2 * 2**30,
+    max_seconds=3600.0,
+    max_frames=500_000,
+    max_pixels=4096 * 2304,
+    wall_seconds=600.0,
+)
+"""The limits for files of strangers (`--untrusted`, and behind a server)."""
+
+
+@dataclass(frozen=True)
+class AudioStream:
+    """One audio stream of a file: codec name, sample rate in Hz, number of channels."""
+
+    codec: str
+    sample_rate: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a container says about its (first) video stream; see `vadis.video.probe`.
+
+    `width` and `height` are pixels after rotation (what a player shows, before sample aspect);
+    `rotation` is in degrees clockwise; `start_seconds` is the first frame's PTS in seconds as the file
+    states it; `frames_declared` is None where the container does not say, `frames_counted` is None
+    unless packets were counted; `frame_rate` is the average, `real_frame_rate` the lowest rate at
+    which every timestamp can be stated exactly (FFmpeg's r_frame_rate).
+    """
+
+    video: str
+    container: str
+    codec: str
+    pixel_format: str
+    bit_depth: int
+    width: int
+    height: int
+    rotation: int
+    sample_aspect: float
+    duration_seconds: float | None
+    frame_rate: float | None
+    real_frame_rate: float | None
+    variable_frame_rate: bool | None
+    frames_declared: int | None
+    frames_counted: int | None
+    start_seconds: float | None
+    interlaced: bool
+    audio: tuple[AudioStream, ...]
+    size_bytes: int | None
+
+
+@dataclass(frozen=True)
+class DecodeReport:
+    """What decoding promised and what it gave, in source frames.
+
+    `frames_expected` is what the container promises for the part that was asked for,
+    `frames_decoded` what came out, `frames_corrupt` how many of those the decoder marked as damaged.
+    `short` means the file ended (or broke) before its declared end; `repaired` means that the
+    timestamps did not increase in output order, so times are index / rate.
+    """
+
+    video: str
+    frames_expected: int
+    frames_decoded: int
+    frames_corrupt: int = 0
+    short: bool = False
+    repaired: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True where every promised frame came out undamaged."""
+        return not self.short and self.frames_corrupt == 0
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """What a model's input tensor is: everything needed to make it from a video.
+
+    `num_frames` and `frame_stride` describe the tensor that goes in (T and tau of "T x tau"),
+    `fps` is the rate in Hz that frames are taken at before the stride (None: the video's own),
+    `size` the short side in pixels after resizing, `crop` the side of the square that is cut.
+    Pixels 0..255 are mapped linearly onto `value_range`, then `(x - mean) / std` per channel.
+    A model of several modalities has one spec per modality in `parts`.
+    """
+
+    modality: str = "rgb"
+    num_frames: int = 16
+    frame_stride: int = 1
+    fps: float | None = None
+    size: int = 256
+    crop: int = 224
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    value_range: tuple[float, float] = (0.0, 1.0)
+    parts: Mapping[str, ClipSpec] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if min(self.num_frames, self.frame_stride) < 1:
+            raise ValueError(
+                f"num_frames and frame_stride must be at least 1, got {self.num_frames}, {self.frame_stride}"
+            )
+        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
+            raise ValueError(f"fps must be a positive number of frames per second or None, got {self.fps}")
+        if self.crop > self.size:
+            raise ValueError(f"crop ({self.crop} pixels) must not exceed the short side ({self.size} pixels)")
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} channels, std {len(self.std)}")
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the tensor."""
+        return len(self.mean)
+
+
+@dataclass(frozen=True)
+class LabelScore:
+    """A label (class index), its class name, and its score (softmax, in [0, 1])."""
+
+    label: int
+    class_name: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Window:
+    """The labels of one window of a video, best first, between two times in seconds."""
+
+    start_seconds: float
+    end_seconds: float
+    labels: tuple[LabelScore, ...]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A labelled interval of a video, in seconds; `score` in [0, 1] where it was predicted."""
+
+    start_seconds: float
+    end_seconds: float
+    label: int
+    class_name: str
+    score: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.end_seconds < self.start_seconds:
+            raise ValueError(f"a span ends ({self.end_seconds} s) before it starts ({self.start_seconds} s)")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a video gave no prediction: the `kind` of its VideoError and a sentence."""
+
+    kind: str
+    message: str
+
+
+SCHEMA_VERSION = 1
+"""Version of the JSON that `Prediction.to_dict` gives; raised when a field changes its meaning."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one video shows: labels of the whole, of each window, and spans over time.
+
+    `labels` are best first. `frames_expected` and `frames_decoded` count source frames.
+    `spans` are maximal runs of windows with the same best label at or above the threshold; where
+    there are none, the answer is "none of the known actions" and `labels` holds the best guess.
+    """
+
+    video: str
+    model: str
+    weights_sha256: str | None
+    protocol: str
+    duration_seconds: float | None = None
+    frames_expected: int | None = None
+    frames_decoded: int | None = None
+    labels: tuple[LabelScore, ...] = ()
+    windows: tuple[Window, ...] = ()
+    spans: tuple[Span, ...] = ()
+    error: Failure | None = None
+    report: DecodeReport | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The stable JSON form: seconds as floats, labels as ids and names."""
+
+        def label(item: LabelScore) -> dict[str, Any]:
+            return {"label": item.label, "class_name": item.class_name, "score": item.score}
+
+        report = self.report
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "video": self.video,
+            "model": self.model,
+            "weights_sha256": self.weights_sha256,
+            "protocol": self.protocol,
+            "duration_seconds": self.duration_seconds,
+            "frames_expected": self.frames_expected,
+            "frames_decoded": self.frames_decoded,
+            "frames_corrupt": report.frames_corrupt if report else None,
+            "short": report.short if report else None,
+            "repaired": report.repaired if report else None,
+            "labels": [label(item) for item in self.labels],
+            "windows": [
+                {
+                    "start_seconds": window.start_seconds,
+                    "end_seconds": window.end_seconds,
+                    "labels": [label(item) for item in window.labels],
+                }
+                for window in self.windows
+            ],
+            "spans": [
+                {
+                    "start_seconds": span.start_seconds,
+                    "end_seconds": span.end_seconds,
+                    "label": span.label,
+                    "class_name": span.class_name,
+                    "score": span.score,
+                }
+                for span in self.spans
+            ],
+            "error": None if self.error is None else {"kind": self.error.kind, "message": self.error.message},
+        }
