@@ -48,7 +48,7 @@ def test_existing_names_are_literal(tmp_path: Path, name: str) -> None:
 
 
 def test_patterns_lists_duplicates_and_missing_names(tree: Path) -> None:
-    pattern = str(tree / "*.m*")
+    pattern = str(tree / "*.[mM]*")
     assert [Path(name).name for name in find_videos([pattern])] == ["a.MKV", "b.mp4"]
     missing = str(tree / "none*.mp4")
     assert list(find_videos([missing, "http://host/x.mp4"])) == [missing, "http://host/x.mp4"]
