@@ -1,0 +1,177 @@
+"""The networks by name: the table, and how to make one, with or without published weights.
+
+A network joins by one line in `MODELS`; the contract test, the command line's list and the tables of
+the documentation follow by themselves. Names are `{model}_{depth}_{T}x{stride}`, weights after a dot.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vadis.models.contract import VideoModel
+from vadis.models.i3d import i3d_inception, i3d_inception_flow
+
+__all__ = ["MODELS", "VideoModel", "create_model", "list_models", "model_names"]
+
+logger = logging.getLogger(__name__)
+
+MODELS: dict[str, Callable[..., VideoModel]] = {
+    "i3d_inception": i3d_inception,
+    "i3d_inception_flow": i3d_inception_flow,
+}
+"""Name -> function that builds the network; its arguments are the options of `create_model`."""
+
+model_names: tuple[str, ...] = tuple(MODELS)
+
+
+def list_models(pattern: str = "*", weights: bool = False) -> list[str]:
+    """Names of the networks that match a shell pattern ("i3d*"), in alphabetical order.
+
+    With `weights`, the names of the published weights instead: "i3d_inception.k400" and so on.
+    """
+    return sorted(fnmatch.filter(_published_names() if weights else MODELS, pattern))
+
+
+def create_model(
+    name: str,
+    weights: str | Path | None = None,
+    *,
+    num_classes: int | None = None,
+    tiny: bool = False,
+    **options: Any,
+) -> VideoModel:
+    """Build a network, and load weights into it if some are named.
+
+    name: one of `list_models()`, or with published weights after a dot ("i3d_inception.k400").
+    weights: a tag ("k400"), a full name, or the path of a .safetensors file that `vadis weights import`
+    or `vadis weights pull` wrote. num_classes: where it is not the weights' own, the head starts anew
+    and the log says so. tiny: the small form for tests. options: those of the network's function
+    (`in_channels`, `dropout` ...); with in_channels other than the weights', the first layer's filters
+    are averaged over their channels and repeated.
+
+    The result has `spec` (what goes in), `name`, `class_names` (None without weights) and
+    `weights_sha256` (of the published file; None without). Raises ValueError with the nearest name if a
+    name is wrong, and with the keys or both shapes if weights do not fit.
+    """
+    model_name, _, tag = name.partition(".")
+    maker = MODELS.get(model_name)
+    if maker is None:
+        raise ValueError(f"no model is called {model_name!r}{_nearest(model_name, MODELS)}")
+    if tag and weights is not None:
+        raise ValueError(f"weights are named twice: {name!r} and weights={str(weights)!r}")
+    source = _weights_source(model_name, tag or weights)
+    if source is None:
+        model = maker(**_given(num_classes=num_classes), tiny=tiny, **options)
+        model.name = model_name
+        return model
+    if tiny:
+        raise ValueError(f"tiny forms have no published weights: leave out tiny or {tag or weights!r}")
+    from vadis.models import weights as published
+
+    loaded = published.load(source)
+    metadata: Mapping[str, Any] = loaded.metadata
+    trained_as = str(metadata.get("model", model_name))
+    if trained_as.removesuffix("_flow") != model_name.removesuffix("_flow"):
+        raise ValueError(f"{source} holds weights of {trained_as!r}, not of {model_name!r}")
+    trained_classes = int(metadata["num_classes"])
+    model = maker(num_classes=trained_classes, **options)
+    _load_strictly(model, loaded.state, source)
+    model.name = source if source in _published_names() else model_name
+    model.weights_sha256 = metadata.get("sha256")
+    names = metadata.get("class_names")
+    model.class_names = tuple(names) if names else None
+    if num_classes is not None and num_classes != trained_classes:
+        model.reset_head(num_classes)
+        logger.warning(
+            "%s: the head for %d classes was replaced by an untrained one for %d; all else is as published",
+            model.name,
+            trained_classes,
+            num_classes,
+        )
+    return model
+
+
+def _published_names() -> list[str]:
+    """The names in the table of published weights."""
+    from vadis.models.weights import WEIGHTS
+
+    return list(WEIGHTS)
+
+
+def _weights_source(model_name: str, weights: str | Path | None) -> str | None:
+    """A tag, a full name or a path -> the published name or the path as text; None if none is named."""
+    if weights is None:
+        return None
+    text = str(weights)
+    known = [name for name in _published_names() if name.partition(".")[0] == model_name]
+    for candidate in (text, f"{model_name}.{text}"):
+        if candidate in known:
+            return candidate
+    if text.endswith(".safetensors") or Path(text).is_file():
+        return text
+    tags = [name.partition(".")[2] for name in known]
+    hint = _nearest(text.rpartition(".")[2], tags)
+    raise ValueError(f"{model_name} has no published weights {text!r}, and no file is called so{hint}")
+
+
+def _load_strictly(model: VideoModel, state: Mapping[str, Tensor], source: str) -> None:
+    """Load every tensor of `state`; whatever is missing, unexpected or of another shape is an error.
+
+    Only batch norm's step counters may be missing: files from elsewhere lack them, and nothing uses them.
+    """
+    own = model.state_dict()
+    state = dict(state)
+    state.update({key: own[key] for key in own if key.endswith(".num_batches_tracked") and key not in state})
+    first = state.get(model.input_weight)
+    if first is not None and first.shape[1] != own[model.input_weight].shape[1]:
+        channels = own[model.input_weight].shape[1]
+        logger.warning(
+            "%s: the first layer's filters are averaged over %d channels for an input of %d",
+            source,
+            first.shape[1],
+            channels,
+        )
+        state[model.input_weight] = average_channels(first, channels)
+    faults = [f"missing: {key}" for key in own if key not in state]
+    faults += [f"unexpected: {key}" for key in state if key not in own]
+    faults += [
+        f"wrong shape: {key} is {tuple(state[key].shape)} in the file, {tuple(own[key].shape)} in the model"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if faults:
+        raise ValueError(f"{source} does not fit {type(model).__name__}:\n  " + "\n  ".join(faults))
+    model.load_state_dict(state)
+
+
+def average_channels(weight_DCTHW: Tensor, num_channels: int) -> Tensor:
+    """First-layer filters for another number of input channels: their mean, repeated.
+
+    weight_DCTHW: any number of trailing axes. Returns the same with C = num_channels; the response to
+    an input whose channels are all alike changes by num_channels / C, which batch norm takes up.
+    Source: Wang et al., Temporal Segment Networks (2016), cross-modality initialisation.
+    """
+    mean = weight_DCTHW.mean(dim=1, keepdim=True)
+    return torch.repeat_interleave(mean, num_channels, dim=1)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """The end of an error sentence: the nearest known name, then all of them if they are few."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    nearest = f"; did you mean {close[0]!r}?" if close else ""
+    listed = f" Known: {', '.join(names)}" if len(names) <= 20 else ""
+    return f"{nearest or '.'}{listed}" if names else ""
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """The arguments that are not None, so that a function's own defaults hold for the others."""
+    return {key: value for key, value in values.items() if value is not None}
