@@ -1,0 +1,386 @@
+"""The command line: one verb is one thin function, which imports its work inside.
+
+So `vadis --help` answers at once: nothing here imports PyTorch, FFmpeg or numpy until a verb needs it.
+Exit codes: 0 all done, 1 some inputs failed (they are listed), 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="vadis",
+    help="Video in, actions out: what happens in a video, and when.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+weights_app = typer.Typer(help="Published weights: list, pull, import, verify.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+
+
+class Device(StrEnum):
+    """Where a model runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class EngineName(StrEnum):
+    """What runs a model."""
+
+    auto = "auto"
+    torch = "torch"
+    openvino = "openvino"
+
+
+class Precision(StrEnum):
+    """Arithmetic of a model."""
+
+    float32 = "float32"
+    bf16 = "bf16"
+
+
+class ProtocolName(StrEnum):
+    """How a video becomes the clips that are scored."""
+
+    windows = "windows"
+    paper = "paper"
+
+
+class Format(StrEnum):
+    """Forms of output."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+    vtt = "vtt"
+
+
+MODEL_HELP = "Published weights (`vadis weights list`) or a .safetensors file of your own."
+ModelOption = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+LIMITS_PANEL = "Limits per video (0 switches one off)"
+LIVE_PANEL = "Live"
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"vadis {version('vadis')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Video in, actions out: what happens in a video, and when."""
+
+
+@app.command()
+def predict(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SRC...", help="Files, folders, patterns; `-` reads a list from stdin."),
+    ] = None,
+    model: ModelOption = "i3d_inception.k400",
+    top_k: Annotated[int, typer.Option(min=1, help="Labels kept per window and per video.")] = 5,
+    window: Annotated[
+        float | None, typer.Option(help="Seconds per window (default: the model's clip, 2.56 for I3D).")
+    ] = None,
+    stride: Annotated[float | None, typer.Option(help="Seconds between windows (default: --window).")] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Score from which on a window belongs to a span.")
+    ] = 0.3,
+    protocol: Annotated[
+        ProtocolName, typer.Option(help="`paper`: up to 250 frames in one fully convolutional pass.")
+    ] = ProtocolName.windows,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", help="Write here; the extension names the format.")
+    ] = None,
+    output_format: Annotated[
+        Format | None,
+        typer.Option("--format", help="(default: by --out; else a table on a terminal, jsonl in a pipe)"),
+    ] = None,
+    overlay: Annotated[
+        str | None, typer.Option(help="Write the video with labels burnt in (.mp4; a folder for several).")
+    ] = None,
+    timeline: Annotated[
+        str | None, typer.Option(help="Write a picture of what happens when (.png; a folder for several).")
+    ] = None,
+    cut: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Write each span as a clip of its own.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip videos that --out already holds.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Count a video that ends early or is damaged as failed.")
+    ] = False,
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    engine: Annotated[
+        EngineName, typer.Option(help="`auto`: the fastest that passes its parity check.")
+    ] = EngineName.auto,
+    precision: Annotated[
+        Precision, typer.Option(help="`bf16` is faster where the processor has it, and a little less exact.")
+    ] = Precision.float32,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Windows scored at once (default: 1 on a CPU, else 8).")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Videos decoded at the same time.")] = 2,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the model.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")] = False,
+    untrusted: Annotated[
+        bool,
+        typer.Option(
+            "--untrusted", help="Decode in a child process under tight limits.", rich_help_panel=LIMITS_PANEL
+        ),
+    ] = False,
+    max_bytes: Annotated[int | None, typer.Option(min=0, rich_help_panel=LIMITS_PANEL)] = None,
+    max_seconds: Annotated[float | None, typer.Option(min=0, rich_help_panel=LIMITS_PANEL)] = None,
+    max_frames: Annotated[int | None, typer.Option(min=0, rich_help_panel=LIMITS_PANEL)] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=0, help="Width times height.", rich_help_panel=LIMITS_PANEL)
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds of reading and decoding.", rich_help_panel=LIMITS_PANEL),
+    ] = None,
+    camera: Annotated[
+        int | None, typer.Option(help="Camera number, live until Ctrl-C.", rich_help_panel=LIVE_PANEL)
+    ] = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            "--input", "-i", help="`-`: a video stream on standard input, live.", rich_help_panel=LIVE_PANEL
+        ),
+    ] = None,
+) -> None:
+    """What happens in each video, and when.
+
+    A table on a terminal; --out FILE.json|.jsonl|.csv|.vtt for programs. Where nothing passes
+    --threshold the answer is "none of the known actions", with the best guess.
+    """
+    limits = _make_limits(untrusted, max_bytes, max_seconds, max_frames, max_pixels, timeout)
+    if camera is not None or stream is not None:
+        from vadis.live import LiveJob, run_live
+
+        if sources or (camera is not None and stream is not None) or stream not in (None, "-"):
+            raise typer.BadParameter("live input is one of --camera N or --input -, without SRC")
+        live = LiveJob(
+            camera=camera,
+            model=model,
+            top_k=top_k,
+            window_seconds=window,
+            stride_seconds=stride,
+            threshold=threshold,
+            out=out,
+            as_json=output_format in (Format.json, Format.jsonl),
+            device=device.value,
+            engine=engine.value,
+            precision=precision.value,
+            threads=threads,
+            limits=limits,
+        )
+        _exit(run_live, live)
+    if not sources:
+        raise typer.BadParameter(
+            "name at least one video, folder or pattern (or --camera N)", param_hint="SRC"
+        )
+    from vadis.jobs import PredictJob, run_predict
+
+    job = PredictJob(
+        sources=tuple(sources),
+        model=model,
+        top_k=top_k,
+        threshold=threshold,
+        protocol=protocol.value,
+        window_seconds=window,
+        stride_seconds=stride,
+        out=out,
+        format=None if output_format is None else output_format.value,
+        overlay=overlay,
+        timeline=timeline,
+        cut=cut,
+        resume=resume,
+        strict=strict,
+        untrusted=untrusted,
+        limits=limits,
+        engine=engine.value,
+        device=device.value,
+        precision=precision.value,
+        batch_size=batch_size,
+        workers=workers,
+        threads=threads,
+        quiet=quiet,
+    )
+    _exit(run_predict, job)
+
+
+@app.command()
+def probe(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Video files, folders, patterns.")],
+    as_json: JsonOption = False,
+    count: Annotated[bool, typer.Option("--count", help="Count the frames by reading every packet.")] = False,
+) -> None:
+    """What a video file is: size, rate, codec, frames, sound; nothing is decoded."""
+    from vadis.inspection import run_probe
+
+    _exit(run_probe, files, as_json, count)
+
+
+@app.command()
+def models(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PATTERN | show NAME]", help="A pattern such as '*i3d*', or `show NAME`."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the networks, or show one: input, parameters, multiply-adds, paper, weights."""
+    from vadis.inspection import run_models_list, run_models_show
+
+    words = words or []
+    if words[:1] == ["show"]:
+        if len(words) != 2:
+            raise typer.BadParameter("`vadis models show` takes one NAME")
+        _exit(run_models_show, words[1], as_json)
+    if len(words) > 1:
+        raise typer.BadParameter("one PATTERN (quote it: '*i3d*'), or `show NAME`")
+    _exit(run_models_list, words[0] if words else "*", as_json)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Versions, devices, decoders, cache, weights, disk; what is wrong, and how to mend it."""
+    from vadis.doctor import run_doctor
+
+    _exit(run_doctor, as_json)
+
+
+@app.command()
+def demo(
+    video: Annotated[str | None, typer.Argument(help="Your clip; without it a figure is rendered.")] = None,
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder for the results.")] = "demo",
+) -> None:
+    """Prove the published weights, then show on one clip what vadis does."""
+    from vadis.demo import run_demo
+
+    _exit(run_demo, video, Path(out))
+
+
+@weights_app.command("list")
+def weights_list(
+    pattern: Annotated[str, typer.Argument(help="A pattern such as '*k400*'.")] = "*",
+    as_json: JsonOption = False,
+) -> None:
+    """Published checkpoints: model, training data, claimed number, licence, whether cached."""
+    from vadis.inspection import run_weights_list
+
+    _exit(run_weights_list, pattern, as_json)
+
+
+@weights_app.command("pull")
+def weights_pull(
+    name: Annotated[str, typer.Argument(help="Such as i3d_inception.k400.")],
+    force: Annotated[bool, typer.Option("--force", help="Fetch again although it is cached.")] = False,
+) -> None:
+    """Fetch published weights, verify their hash, convert them; prints the file."""
+    from vadis.inspection import run_weights_pull
+
+    _exit(run_weights_pull, name, force)
+
+
+@weights_app.command("import")
+def weights_import(
+    file: Annotated[Path, typer.Argument(help="A checkpoint in any of the public layouts.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="The network it is for (`vadis models`).")],
+    layout: Annotated[str, typer.Option(help="`auto` recognises it by keys and shapes.")] = "auto",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The .safetensors file to write.")] = None,
+) -> None:
+    """Convert a checkpoint of your own or of another toolkit; prints the file that was written."""
+    from vadis.inspection import run_weights_import
+
+    _exit(run_weights_import, file, model, layout, out)
+
+
+@weights_app.command("verify")
+def weights_verify(
+    name: Annotated[str | None, typer.Argument(help="(default: all that are cached)")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check cached weights against their recorded hashes."""
+    from vadis.inspection import run_weights_verify
+
+    _exit(run_weights_verify, name, as_json)
+
+
+def _make_limits(
+    untrusted: bool,
+    max_bytes: int | None,
+    max_seconds: float | None,
+    max_frames: int | None,
+    max_pixels: int | None,
+    timeout: float | None,
+) -> Any:
+    """The default limits with what the user named; 0 switches one off."""
+    from dataclasses import replace
+
+    from vadis.records import STRANGER_LIMITS, Limits
+
+    named: dict[str, Any] = {
+        "max_bytes": max_bytes,
+        "max_seconds": max_seconds,
+        "max_frames": max_frames,
+        "max_pixels": max_pixels,
+        "wall_seconds": timeout,
+    }
+    given = {key: value or None for key, value in named.items() if value is not None}
+    return replace(STRANGER_LIMITS if untrusted else Limits(), **given)
+
+
+def _exit(work: Any, *arguments: Any) -> None:
+    """Run a verb's work and end with its exit code; expected errors are one clear line on stderr."""
+    import logging
+
+    from vadis.downloads import DownloadError
+    from vadis.records import VideoError
+
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    try:
+        raise typer.Exit(work(*arguments))
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        # the reader of our output went away (`vadis ... | head`): not an error, but stop quietly
+        sys.stderr.close()
+        raise typer.Exit(0) from None
+    except ValueError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    except (OSError, RuntimeError, DownloadError, VideoError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def main() -> None:
+    """Entry point of the `vadis` command and of `python -m vadis`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

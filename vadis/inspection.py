@@ -1,0 +1,235 @@
+"""The verbs that only look: probe a video, list and show models and weights.
+
+Each `run_...` prints to standard output (tables, or one JSON document) and returns the exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from vadis.records import VideoError, VideoInfo
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output: strict (no NaN), UTF-8, indented for people."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def run_probe(files: list[str], as_json: bool, count: bool) -> int:
+    """`vadis probe`: exit code 1 where some files could not be read (they are listed on stderr)."""
+    from vadis.video.find import find_videos
+    from vadis.video.probe import probe
+
+    names = list(find_videos(files, sys.stdin if "-" in files else ()))
+    if not names:
+        raise ValueError(f"no videos found in {', '.join(files)}")
+    found: list[dict[str, Any]] = []
+    num_failed = 0
+    for name in names:
+        try:
+            info = probe(name, count_frames=count)
+        except VideoError as error:
+            num_failed += 1
+            sys.stderr.write(f"error: {error}\n")
+            found.append({"video": name, "error": {"kind": error.kind, "message": error.message}})
+            continue
+        if as_json:
+            found.append({**asdict(info), "error": None})
+        else:
+            _print_info(info)
+    if as_json:
+        print_json(found)
+    return 1 if num_failed else 0
+
+
+def _print_info(info: VideoInfo) -> None:
+    table = Table(title=info.video, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+
+    def row(name: str, value: object) -> None:
+        table.add_row(name, "unknown" if value is None else str(value))
+
+    def rate(value: float | None) -> str:
+        return "unknown" if value is None else f"{value:.6g}"
+
+    row("container", info.container)
+    row("codec", f"{info.codec}, {info.pixel_format}, {info.bit_depth} bit")
+    turned = f" (rotated by {info.rotation} degrees)" if info.rotation else ""
+    aspect = "" if info.sample_aspect == 1 else f", sample aspect {info.sample_aspect:.4g}"
+    row("size", f"{info.width} x {info.height}{turned}{aspect}{', interlaced' if info.interlaced else ''}")
+    row("duration", None if info.duration_seconds is None else f"{info.duration_seconds:.3f} s")
+    kind = {True: "variable", False: "constant", None: "unknown whether constant"}[info.variable_frame_rate]
+    row("frame rate", f"{rate(info.frame_rate)} average, {rate(info.real_frame_rate)} real, {kind}")
+    counted = "" if info.frames_counted is None else f", {info.frames_counted} counted"
+    declared = "not declared" if info.frames_declared is None else f"{info.frames_declared} declared"
+    row("frames", declared + counted)
+    row("first frame", None if info.start_seconds is None else f"{info.start_seconds:.6f} s")
+    sounds = [f"{sound.codec}, {sound.sample_rate} Hz, {sound.channels} channels" for sound in info.audio]
+    row("sound", "; ".join(sounds) or "none")
+    _console().print(table, markup=False)
+
+
+def run_models_list(pattern: str, as_json: bool) -> int:
+    """`vadis models [PATTERN]`: networks and the published weights of each."""
+    from vadis.models import create_model, list_models
+    from vadis.models.weights import WEIGHTS
+
+    names = list_models(pattern)
+    if not names:
+        raise ValueError(f"no model matches {pattern!r}; there are: {', '.join(list_models())}")
+    rows = []
+    for name in names:
+        model = _build_on_meta(create_model, name)
+        rows.append(
+            {
+                "name": name,
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "modality": model.spec.modality,
+                "num_frames": model.spec.num_frames,
+                "crop": model.spec.crop,
+                "weights": [entry.name for entry in WEIGHTS.values() if entry.model == name],
+            }
+        )
+    if as_json:
+        print_json(rows)
+        return 0
+    table = Table("model", "input", "parameters", "published weights")
+    for item in rows:
+        shape = f"{item['modality']} {item['num_frames']} x {item['crop']} x {item['crop']}"
+        table.add_row(item["name"], shape, f"{item['parameters'] / 1e6:.2f} M", ", ".join(item["weights"]))
+    _console().print(table)
+    return 0
+
+
+def _build_on_meta(create_model: Any, name: str) -> Any:
+    import torch
+
+    with torch.device("meta"):
+        return create_model(name)
+
+
+def run_models_show(name: str, as_json: bool) -> int:
+    """`vadis models show NAME`: input, parameters, multiply-adds, paper, weights."""
+    from vadis.models import MODELS, create_model
+    from vadis.models.cost import measure_cost
+    from vadis.models.weights import WEIGHTS
+
+    network = name.split(".")[0]
+    model = _build_on_meta(create_model, network)
+    spec = model.spec
+    shape = (1, spec.channels, spec.num_frames, spec.crop, spec.crop)
+    cost = measure_cost(model, shape)
+    published = [entry for entry in WEIGHTS.values() if entry.model == network]
+    if "." in name:
+        published = [entry for entry in published if entry.name == name]
+        if not published:
+            raise ValueError(f"no published weights {name!r}; see `vadis weights list`")
+    module = sys.modules[MODELS[network].__module__]
+    summary = (module.__doc__ or "").strip()
+    document = {
+        "name": network,
+        "spec": {key: value for key, value in asdict(spec).items() if key != "parts"},
+        "input_BCTHW": shape,
+        "parameters": cost.parameters,
+        "gmac": cost.gmac,
+        "about": summary,
+        "file": str(Path(module.__file__ or "").name),
+        "weights": [asdict(entry) for entry in published],
+    }
+    if as_json:
+        print_json(document)
+        return 0
+    console = _console()
+    console.print(f"{network}  ({document['file']})", style="bold", markup=False)
+    console.print(summary + "\n", markup=False)
+    console.print(
+        f"input (B, C, T, H, W): {shape}; {spec.modality} at {spec.fps or 'native'} fps, "
+        f"short side {spec.size}, values {spec.value_range[0]:g} to {spec.value_range[1]:g}, mean {spec.mean}, std {spec.std}",
+        markup=False,
+    )
+    console.print(f"parameters: {cost.parameters:,}; multiply-adds: {cost.gmac:.2f} G for one clip")
+    for entry in published:
+        console.print(
+            f"weights {entry.name}: {entry.trained_on}; {entry.claimed or 'no claim'}; {entry.licence}",
+            markup=False,
+        )
+    return 0
+
+
+def run_weights_list(pattern: str, as_json: bool) -> int:
+    """`vadis weights list`: the table of published checkpoints."""
+    from vadis.models.weights import list_weights
+
+    rows = list_weights(pattern)
+    if not rows:
+        raise ValueError(f"no published weights match {pattern!r}; see `vadis weights list`")
+    if as_json:
+        print_json(rows)
+        return 0
+    table = Table("weights", "trained on", "claimed top-1/top-5", "licence", "cached")
+    for item in rows:
+        cached = "yes" if item["cached"] else ""
+        table.add_row(item["name"], item["trained_on"], item["claimed"] or "", item["licence"], cached)
+    _console().print(table)
+    return 0
+
+
+def run_weights_pull(name: str, force: bool) -> int:
+    """`vadis weights pull NAME`: prints the converted file on stdout, the rest on stderr."""
+    from vadis.models.weights import find_weights, pull
+
+    entry = find_weights(name)
+    console = Console(stderr=True, highlight=False)
+    console.print(f"{name}: {entry.trained_on}; licence {entry.licence}; from {entry.source}", markup=False)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(name, total=None)
+        path = pull(
+            name, force=force, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def run_weights_import(file: Path, model: str, layout: str, out: Path | None) -> int:
+    """`vadis weights import FILE --model NAME`: prints the file written."""
+    from vadis.models.weights import import_checkpoint
+
+    path = import_checkpoint(file, model, layout=layout, out=out)
+    sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def run_weights_verify(name: str | None, as_json: bool) -> int:
+    """`vadis weights verify [NAME]`: exit code 1 where a cached file is not what it was."""
+    from vadis.models.weights import verify
+
+    rows = verify(name)
+    if as_json:
+        print_json([{"name": row[0], "status": row[1], "detail": row[2]} for row in rows])
+    else:
+        table = Table("weights", "status", "detail")
+        for row in rows:
+            table.add_row(*row)
+        _console().print(table if rows else "no weights are cached; `vadis weights pull NAME` fetches some")
+    return 1 if any(row[1] not in ("ok", "not cached") for row in rows) else 0

@@ -1,0 +1,246 @@
+"""The work behind `vadis predict`: many videos, one after another, safely stopped and resumed.
+
+Everything that the verb promises beyond `Predictor.predict_many` is here: where the output goes, what
+is skipped on `--resume`, progress, pictures and clips beside it, warnings, and the exit code.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vadis.formats import PredictionWriter, format_for, read_finished
+from vadis.prediction import DEFAULT_MODEL, DEFAULT_THRESHOLD, Predictor, cut_spans
+from vadis.records import Limits, Prediction, VideoError
+from vadis.video.draw import draw_overlay, draw_timeline
+from vadis.video.find import find_videos
+
+if TYPE_CHECKING:
+    from vadis.engines import Engine
+
+log = logging.getLogger(__name__)
+
+DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class UsageError(ValueError):
+    """The user asked for something that cannot be; the command line exits with 2."""
+
+
+@dataclass(frozen=True)
+class PredictJob:
+    """One call of `vadis predict`; the fields are its options (times in seconds, sizes in pixels)."""
+
+    sources: tuple[str, ...]
+    model: str = DEFAULT_MODEL
+    top_k: int = 5
+    threshold: float = DEFAULT_THRESHOLD
+    protocol: str = "windows"
+    window_seconds: float | None = None
+    stride_seconds: float | None = None
+    out: str | None = None
+    format: str | None = None
+    overlay: str | None = None
+    timeline: str | None = None
+    cut: str | None = None
+    resume: bool = False
+    strict: bool = False
+    untrusted: bool = False
+    limits: Limits | None = None
+    engine: str = "auto"
+    device: str = "auto"
+    precision: str = "float32"
+    batch_size: int | None = None
+    workers: int = 2
+    threads: int | None = None
+    quiet: bool = False
+
+
+@dataclass
+class _Tally:
+    num_done: int = 0
+    failed: list[str] = field(default_factory=list)
+
+
+def run_predict(job: PredictJob) -> int:
+    """Do the job; returns the exit code: 0 all done, 1 some failed (listed on stderr), 130 interrupted.
+
+    Raises UsageError (exit code 2) for options that contradict each other or name nothing.
+    """
+    console = Console(stderr=True, quiet=job.quiet, highlight=False)
+    output_format = _choose_format(job)
+    videos = _find(job, console)
+    many = len(videos) > 1
+    finished = read_finished(job.out) if job.resume and job.out else set()
+    todo = [video for video in videos if video not in finished]
+    if finished:
+        console.print(f"resuming: {len(videos) - len(todo)} of {len(videos)} videos are done")
+    _check_targets(job, videos)
+    if not todo:
+        return DONE
+    predictor = _load(job)
+    rule = predictor.make_protocol(job.protocol, job.window_seconds, job.stride_seconds)
+    engine = predictor.prepare(rule)
+    console.print(_first_line(predictor, engine, rule.describe()), style="dim")
+    tally = _Tally()
+    with ExitStack() as stack:
+        target = job.out if job.out is not None else sys.stdout
+        writer = stack.enter_context(PredictionWriter(target, output_format, append=job.resume, many=many))
+        try:
+            for prediction in _predict(job, predictor, todo, console):
+                writer.write(prediction)
+                _tell(prediction, job, console, tally, many)
+        except KeyboardInterrupt:
+            _say_how_to_resume(job, console, tally.num_done, len(todo))
+            return INTERRUPTED
+    return _summarise(job, console, tally, len(todo))
+
+
+def _choose_format(job: PredictJob) -> str:
+    if job.format is not None:
+        return job.format
+    if job.out is not None:
+        return format_for(job.out)
+    return "table" if sys.stdout.isatty() else "jsonl"
+
+
+def _find(job: PredictJob, console: Console) -> list[str]:
+    if job.resume and (job.out is None or _choose_format(job) not in ("jsonl", "csv")):
+        raise UsageError("--resume needs --out FILE.jsonl or FILE.csv: that is where it finds what is done")
+    videos = list(find_videos(job.sources, sys.stdin if "-" in job.sources else ()))
+    if not videos:
+        raise UsageError(f"no videos found in {', '.join(job.sources)}")
+    return videos
+
+
+def _check_targets(job: PredictJob, videos: list[str]) -> None:
+    """Refuse to write over a source before any work is done."""
+    sources = {Path(video).resolve() for video in videos}
+    for target in (job.out, job.overlay, job.timeline):
+        if target is not None and Path(target).resolve() in sources:
+            raise UsageError(f"{target} is one of the videos to read; name another file to write")
+    if job.out is not None:
+        Path(job.out).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _load(job: PredictJob) -> Predictor:
+    return Predictor(
+        job.model,
+        engine=job.engine,
+        device=job.device,
+        precision=job.precision,
+        batch_size=job.batch_size,
+        threads=job.threads,
+    )
+
+
+def _first_line(predictor: Predictor, engine: Engine, protocol: str) -> str:
+    parity = "" if engine.parity is None else f", parity {engine.parity:.1e}"
+    return f"{predictor.name} on {engine.device} by {engine.name} ({engine.precision}{parity}); {protocol}"
+
+
+def _predict(
+    job: PredictJob, predictor: Predictor, videos: list[str], console: Console
+) -> Iterator[Prediction]:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[where]}"),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=job.quiet or not console.is_terminal,
+    ) as bar:
+        files = bar.add_task("videos", total=len(videos), where="")
+
+        def show(video: str, done: float, total: float | None) -> None:
+            share = f" of {total:.0f} s" if total else ""
+            bar.update(files, where=f"{Path(video).name[-40:]}: {done:.0f} s{share}")
+
+        results = predictor.predict_many(
+            videos,
+            top_k=job.top_k,
+            threshold=job.threshold,
+            protocol=job.protocol,
+            window_seconds=job.window_seconds,
+            stride_seconds=job.stride_seconds,
+            limits=job.limits,
+            untrusted=job.untrusted,
+            workers=job.workers,
+            progress=show,
+        )
+        for prediction in results:
+            yield prediction
+            bar.advance(files)
+
+
+def _tell(prediction: Prediction, job: PredictJob, console: Console, tally: _Tally, many: bool) -> None:
+    """What goes beside the record: pictures, clips, warnings; and the count of what failed."""
+    name = prediction.video
+    tally.num_done += 1
+    if prediction.error is not None:
+        tally.failed.append(f"{name}: {prediction.error.message} [{prediction.error.kind}]")
+        return
+    report = prediction.report
+    if report is not None:
+        problems = []
+        if report.short:
+            problems.append(f"ends early: {report.frames_decoded} of {report.frames_expected} frames")
+        if report.frames_corrupt:
+            problems.append(f"{report.frames_corrupt} damaged frames")
+        if problems:
+            console.print(f"warning: {name}: {'; '.join(problems)}", style="yellow", markup=False)
+            if job.strict:
+                tally.failed.append(f"{name}: {'; '.join(problems)} [corrupt]")
+    try:
+        if job.timeline is not None:
+            draw_timeline(prediction, _beside(job.timeline, name, ".png", many))
+        if job.overlay is not None:
+            draw_overlay(name, prediction, _beside(job.overlay, name, ".mp4", many))
+        if job.cut is not None:
+            for path in cut_spans(prediction, job.cut):
+                console.print(f"wrote {path}", style="dim", markup=False)
+    except VideoError as error:
+        tally.failed.append(str(error))
+    except OSError as error:
+        tally.failed.append(f"{name}: pictures could not be written: {error}")
+
+
+def _beside(target: str, video: str, suffix: str, many: bool) -> Path:
+    """One video: the file named; several (or a name without that suffix): a folder with one file each."""
+    path = Path(target)
+    if many or path.suffix.lower() != suffix:
+        path.mkdir(parents=True, exist_ok=True)
+        return path / (Path(video).name + suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _say_how_to_resume(job: PredictJob, console: Console, num_done: int, num_todo: int) -> None:
+    advice = (
+        "run the same command with --resume to go on"
+        if job.out is not None
+        else "with --out FILE.jsonl the next run could go on from here (--resume)"
+    )
+    console.print(f"stopped after {num_done} of {num_todo} videos, which are kept; {advice}")
+
+
+def _summarise(job: PredictJob, console: Console, tally: _Tally, num_todo: int) -> int:
+    if job.out is not None:
+        console.print(f"wrote {job.out}", style="dim", markup=False)
+    if not tally.failed:
+        return DONE
+    error_console = Console(stderr=True, highlight=False)
+    error_console.print(f"{len(tally.failed)} of {num_todo} failed:", style="red")
+    for line in tally.failed:
+        error_console.print(f"  {line}", markup=False, soft_wrap=True)
+    return SOME_FAILED

@@ -1,0 +1,504 @@
+"""A video file in, its actions over time out: the one inference path of vadis.
+
+The command line, the server, annotation hints and the tests all come through here: frames are taken
+by time, cut into windows, scored by an engine, averaged as logits, and told as a `Prediction`.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vadis.engines import Engine, create_engine
+from vadis.models import create_model, create_model_from_file
+from vadis.records import (
+    STRANGER_LIMITS,
+    ClipSpec,
+    Failure,
+    LabelScore,
+    Limits,
+    Prediction,
+    Span,
+    VideoError,
+    Window,
+)
+from vadis.video.decode import Frames, FrameStream, prefetch, stream_frames
+from vadis.video.sample import centre_crop_offsets
+from vadis.video.sandbox import stream_frames_in_child
+from vadis.video.write import cut_video, span_filename
+
+log = logging.getLogger(__name__)
+
+DEFAULT_MODEL = "i3d_inception.k400"
+DEFAULT_THRESHOLD = 0.3
+PAPER_FRAMES = 250  # Quo Vadis (arXiv:1705.07750), sec. 4: "the whole video (250 frames)" at 25 fps
+Progress = Callable[[float, float | None], None]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a video becomes the clips that a model scores.
+
+    Frames are taken at `fps` Hz (None: the video's own), `window` of them every `stride`; the last
+    window ends with the video. `loop`: a video shorter than one window repeats until it fills it (as
+    in Quo Vadis, sec. 2.5); otherwise it is scored at its own length, looped only up to `min_frames`.
+    """
+
+    name: str
+    fps: float | None
+    size: int
+    crop: int
+    window: int
+    stride: int
+    frame_stride: int = 1
+    loop: bool = True
+    min_frames: int = 1
+
+    def describe(self) -> str:
+        """One line that says everything a reader needs to repeat the number."""
+        rate = "native frame rate" if self.fps is None else f"{self.fps:g} fps by time"
+        every = f"windows of {self.window} frames every {self.stride}, the last ending with the video"
+        if self.name == "paper":
+            every = f"up to {self.window} frames in one fully convolutional pass"
+        tau = f", frame stride {self.frame_stride}" if self.frame_stride > 1 else ""
+        return (
+            f"{self.name}: {rate}{tau}, short side {self.size}, centre crop {self.crop}, {every}, "
+            "logits averaged, then softmax"
+        )
+
+
+def make_protocol(
+    spec: ClipSpec,
+    name: str = "windows",
+    window_seconds: float | None = None,
+    stride_seconds: float | None = None,
+    min_frames: int = 1,
+) -> Protocol:
+    """The protocol `windows` (default) or `paper` for a model's `spec`; windows in seconds.
+
+    Raises ValueError with the legal set for an unknown name, or for a window shorter than the model's
+    `min_frames` frames.
+    """
+    if name not in ("windows", "paper"):
+        raise ValueError(f"unknown protocol {name!r}; there are 'windows' and 'paper'")
+    rate = spec.fps or 25.0
+    common = {"fps": spec.fps, "size": spec.size, "crop": spec.crop, "frame_stride": spec.frame_stride}
+    if name == "paper":
+        if window_seconds is not None or stride_seconds is not None:
+            raise ValueError("the protocol 'paper' fixes its own windows; leave out --window and --stride")
+        return Protocol(
+            name, window=PAPER_FRAMES, stride=PAPER_FRAMES, loop=False, min_frames=min_frames, **common
+        )
+    extent = spec.num_frames * spec.frame_stride
+    window = extent if window_seconds is None else _to_frames(window_seconds, rate, "window")
+    stride = window if stride_seconds is None else _to_frames(stride_seconds, rate, "stride")
+    if window < min_frames * spec.frame_stride:
+        shortest = min_frames * spec.frame_stride / rate
+        raise ValueError(
+            f"a window of {window_seconds} s is too short for this model; at least {shortest:g} s"
+        )
+    return Protocol(name, window=window, stride=stride, min_frames=min_frames, **common)
+
+
+def _to_frames(seconds: float, rate: float, what: str) -> int:
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ValueError(f"the {what} must be a positive number of seconds, got {seconds}")
+    return max(1, round(seconds * rate))
+
+
+@dataclass
+class Cut:
+    """One window of a video: frames_THWC (uint8, cropped) from `first` of the sampled frames on."""
+
+    first: int
+    start_seconds: float
+    last_seconds: float
+    frames_THWC: np.ndarray
+
+
+def cut_windows(chunks: Iterable[Frames], protocol: Protocol) -> Iterator[Cut]:
+    """Cut a stream of frames into the windows of a protocol; memory: one window and one chunk.
+
+    Yields nothing for an empty stream. The last window ends with the video, so it may overlap the one
+    before. Times are those of the window's first and last frame, in seconds on the player's clock.
+    """
+    held: deque[tuple[float, np.ndarray]] = deque(maxlen=protocol.window)
+    num_frames, covered = 0, 0
+    for chunk in chunks:
+        frames_THWC = crop_centre(chunk.frames_THWC, protocol.crop)
+        for time, frame_HWC in zip(chunk.times_T.tolist(), frames_THWC, strict=True):
+            held.append((time, frame_HWC))
+            num_frames += 1
+            first = num_frames - protocol.window
+            if first >= 0 and first % protocol.stride == 0:
+                covered = num_frames
+                yield _make_cut(held, first, protocol)
+    if num_frames and covered != num_frames:
+        yield _make_cut(held, max(0, num_frames - protocol.window), protocol)
+
+
+def _make_cut(held: deque[tuple[float, np.ndarray]], first: int, protocol: Protocol) -> Cut:
+    wanted = protocol.window if protocol.loop else max(len(held), protocol.min_frames * protocol.frame_stride)
+    order = [index % len(held) for index in range(0, wanted, protocol.frame_stride)]
+    return Cut(first, held[0][0], held[-1][0], np.stack([held[index][1] for index in order]))
+
+
+def crop_centre(frames_THWC: np.ndarray, crop: int) -> np.ndarray:
+    """The central square of `crop` pixels of each of frames_THWC: a view, nothing is copied."""
+    top, left = centre_crop_offsets(frames_THWC.shape[1], frames_THWC.shape[2], crop)
+    return frames_THWC[:, top : top + crop, left : left + crop]
+
+
+def softmax(logits_K: np.ndarray) -> np.ndarray:
+    """Scores in [0, 1] from logits_K, in float64 so that the smallest of many classes stays above 0."""
+    shifted = logits_K.astype(np.float64) - logits_K.max()
+    exponentials = np.exp(shifted)
+    return exponentials / exponentials.sum()
+
+
+def rank_labels(logits_K: np.ndarray, class_names: Sequence[str], top_k: int) -> tuple[LabelScore, ...]:
+    """The `top_k` best labels of logits_K with their softmax scores, best first (ties: lower label)."""
+    scores_K = softmax(logits_K)
+    order = np.argsort(-logits_K, kind="stable")[:top_k]
+    return tuple(LabelScore(int(k), class_names[k], float(scores_K[k])) for k in order)
+
+
+def find_spans(windows: Sequence[Window], threshold: float) -> tuple[Span, ...]:
+    """Maximal runs of windows with the same best label at or above `threshold`.
+
+    A span reaches from its first window's start to its last window's end (seconds); its score is the
+    mean of the label's score over its windows.
+    """
+    spans: list[Span] = []
+    run: list[Window] = []
+
+    def close_run() -> None:
+        if run:
+            best = run[0].labels[0]
+            score = sum(window.labels[0].score for window in run) / len(run)
+            spans.append(Span(run[0].start_seconds, run[-1].end_seconds, best.label, best.class_name, score))
+            run.clear()
+
+    for window in windows:
+        best = window.labels[0]
+        if best.score < threshold or (run and run[0].labels[0].label != best.label):
+            close_run()
+        if best.score >= threshold:
+            run.append(window)
+    close_run()
+    return tuple(spans)
+
+
+class Predictor:
+    """A loaded model that turns videos into actions; keep one for many videos.
+
+    model: a published name such as "i3d_inception.k400", a file written by `vadis weights import` or
+    by training, or a module of ours. Names without weights are refused: their answers would be noise.
+    engine, device, precision: see `vadis.engines.create_engine`. batch_size: windows scored at once.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | torch.nn.Module = DEFAULT_MODEL,
+        *,
+        engine: str = "auto",
+        device: str = "auto",
+        precision: str = "float32",
+        batch_size: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.network = _load_network(model)
+        self.spec: ClipSpec = self.network.spec
+        self.name: str = getattr(self.network, "name", type(self.network).__name__)
+        self.weights_sha256: str | None = getattr(self.network, "weights_sha256", None)
+        self._options: dict[str, Any] = {
+            "engine": engine,
+            "device": device,
+            "precision": precision,
+            "threads": threads,
+        }
+        self._engine: Engine | None = None
+        self._batch_size = batch_size
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that runs the model; made at first use, because it depends on the clip's shape."""
+        if self._engine is None:
+            self._engine = self.prepare(make_protocol(self.spec))
+        return self._engine
+
+    def prepare(self, protocol: Protocol) -> Engine:
+        """Load the engine for the clips of a protocol (conversion, compilation, parity check)."""
+        length = math.ceil(protocol.window / protocol.frame_stride)
+        shape = (self._batch_size or 1, self.spec.channels, length, protocol.crop, protocol.crop)
+        self._engine = create_engine(self.network, shape_BCTHW=shape, **self._options)
+        return self._engine
+
+    @property
+    def batch_size(self) -> int:
+        """Windows scored at once: as asked for, else 1 on a CPU (more does not help there), 8 elsewhere."""
+        return self._batch_size or (1 if self.engine.device == "cpu" else 8)
+
+    @functools.cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The K class names in label order; numbered where the weights name none."""
+        names = getattr(self.network, "class_names", None)
+        if names:
+            return tuple(names)
+        num_classes = self.score(np.zeros((1, 16, self.spec.crop, self.spec.crop, 3), np.uint8)).shape[1]
+        return tuple(f"class {label}" for label in range(num_classes))
+
+    def make_protocol(
+        self,
+        protocol: str = "windows",
+        window_seconds: float | None = None,
+        stride_seconds: float | None = None,
+    ) -> Protocol:
+        """`make_protocol` with this model's spec and shortest clip; windows in seconds."""
+        min_frames = getattr(self.network, "min_frames", 1)
+        return make_protocol(self.spec, protocol, window_seconds, stride_seconds, min_frames)
+
+    def score(self, frames_BTHWC: np.ndarray) -> np.ndarray:
+        """logits_BK (float32) of uint8 RGB frames_BTHWC, already resized and cropped."""
+        return self.engine.run_frames(torch.from_numpy(frames_BTHWC), self.spec).numpy()
+
+    def __call__(self, video: str | os.PathLike[str], **options: Any) -> Prediction:
+        """The same as `predict`."""
+        return self.predict(video, **options)
+
+    def predict(
+        self,
+        video: str | os.PathLike[str],
+        *,
+        top_k: int = 5,
+        threshold: float = DEFAULT_THRESHOLD,
+        protocol: str = "windows",
+        window_seconds: float | None = None,
+        stride_seconds: float | None = None,
+        limits: Limits | None = None,
+        untrusted: bool = False,
+        progress: Progress | None = None,
+    ) -> Prediction:
+        """The actions of one video. Raises VideoError where it cannot be read.
+
+        top_k: labels kept per window and for the whole. threshold: a window's best score (0 to 1)
+        from which on it belongs to a span. window_seconds, stride_seconds: by default the model's own
+        clip length, one after another. untrusted: decode in a child process under tight limits.
+        progress: called with (seconds done, seconds in all or None).
+        """
+        rule = self.make_protocol(protocol, window_seconds, stride_seconds)
+        _check_top_k(top_k)
+        stream = self._open(video, rule, limits, untrusted)
+        with stream:
+            return self._predict_stream(stream, os.fspath(video), rule, top_k, threshold, progress)
+
+    def predict_many(
+        self,
+        videos: Iterable[str | os.PathLike[str]],
+        *,
+        top_k: int = 5,
+        threshold: float = DEFAULT_THRESHOLD,
+        protocol: str = "windows",
+        window_seconds: float | None = None,
+        stride_seconds: float | None = None,
+        limits: Limits | None = None,
+        untrusted: bool = False,
+        workers: int = 2,
+        progress: Callable[[str, float, float | None], None] | None = None,
+    ) -> Iterator[Prediction]:
+        """The actions of many videos, in order; `workers` of them are being decoded at any time.
+
+        A video that cannot be read gives a Prediction whose `error` says why; the others go on.
+        progress: called with (video, seconds done, seconds in all or None). Other arguments: `predict`.
+        """
+        rule = self.make_protocol(protocol, window_seconds, stride_seconds)
+        _check_top_k(top_k)
+        waiting: deque[tuple[str, FrameStream | VideoError]] = deque()
+        names = (os.fspath(video) for video in videos)
+        try:
+            while True:
+                while len(waiting) < max(1, workers) and (name := next(names, None)) is not None:
+                    waiting.append((name, self._try_open(name, rule, limits, untrusted)))
+                if not waiting:
+                    return
+                name, stream = waiting[0]
+                report = None if progress is None else functools.partial(progress, name)
+                try:
+                    if isinstance(stream, VideoError):
+                        raise stream
+                    with stream:
+                        result = self._predict_stream(stream, name, rule, top_k, threshold, report)
+                except VideoError as error:
+                    result = self._failure(name, rule, error)
+                waiting.popleft()
+                yield result
+        finally:
+            for _, stream in waiting:
+                if not isinstance(stream, VideoError):
+                    stream.close()
+
+    def _failure(self, video: str, protocol: Protocol, error: VideoError) -> Prediction:
+        failure = Failure(error.kind, f"{error.message}; {error.hint}")
+        return Prediction(video, self.name, self.weights_sha256, protocol.describe(), error=failure)
+
+    def _try_open(
+        self, video: str, protocol: Protocol, limits: Limits | None, untrusted: bool
+    ) -> FrameStream | VideoError:
+        try:
+            return self._open(video, protocol, limits, untrusted)
+        except VideoError as error:
+            return error
+
+    def _open(
+        self, video: str | os.PathLike[str], protocol: Protocol, limits: Limits | None, untrusted: bool
+    ) -> FrameStream:
+        if limits is None:
+            limits = STRANGER_LIMITS if untrusted else Limits()
+        opener = stream_frames_in_child if untrusted else stream_frames
+        return prefetch(opener(video, fps=protocol.fps, short_side=protocol.size, limits=limits))
+
+    def _predict_stream(
+        self,
+        stream: FrameStream,
+        video: str,
+        protocol: Protocol,
+        top_k: int,
+        threshold: float,
+        progress: Progress | None,
+    ) -> Prediction:
+        if self._engine is None:
+            self.prepare(protocol)
+        windows: list[Window] = []
+        total_K: np.ndarray | None = None
+        for cuts in _in_batches(cut_windows(stream, protocol), self.batch_size):
+            logits_BK = self.score(np.stack([cut.frames_THWC for cut in cuts]))
+            total_K = logits_BK.sum(0, dtype=np.float64) + (0.0 if total_K is None else total_K)
+            for cut, logits_K in zip(cuts, logits_BK, strict=True):
+                labels = rank_labels(logits_K, self.class_names, top_k)
+                windows.append(Window(cut.start_seconds, cut.last_seconds, labels))
+            if progress is not None:
+                progress(cuts[-1].last_seconds - windows[0].start_seconds, stream.info.duration_seconds)
+        if total_K is None:
+            raise VideoError("empty", video, "not one frame could be decoded")
+        windows = _close_gaps(windows, stream, protocol)
+        report = stream.report
+        return Prediction(
+            video=video,
+            model=self.name,
+            weights_sha256=self.weights_sha256,
+            protocol=protocol.describe(),
+            duration_seconds=stream.duration_seconds,
+            frames_expected=report.frames_expected,
+            frames_decoded=report.frames_decoded,
+            labels=rank_labels(total_K / len(windows), self.class_names, top_k),
+            windows=tuple(windows),
+            spans=find_spans(windows, threshold),
+            report=report,
+        )
+
+
+def _close_gaps(windows: list[Window], stream: FrameStream, protocol: Protocol) -> list[Window]:
+    """A window lasts until its last frame stops being shown, not until it starts being shown."""
+    end_of_video = stream.start_seconds + (stream.duration_seconds or 0.0)
+    rate = protocol.fps or stream.info.frame_rate
+    frame_seconds = 1.0 / rate if rate else 0.0
+    closed = [
+        replace(
+            window,
+            end_seconds=max(window.start_seconds, min(window.end_seconds + frame_seconds, end_of_video)),
+        )
+        for window in windows
+    ]
+    closed[-1] = replace(closed[-1], end_seconds=max(closed[-1].start_seconds, end_of_video))
+    return closed
+
+
+def _check_top_k(top_k: int) -> None:
+    if top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}")
+
+
+def _in_batches(cuts: Iterator[Cut], size: int) -> Iterator[list[Cut]]:
+    batch: list[Cut] = []
+    for cut in cuts:
+        if batch and (len(batch) == size or cut.frames_THWC.shape != batch[0].frames_THWC.shape):
+            yield batch
+            batch = []
+        batch.append(cut)
+    if batch:
+        yield batch
+
+
+def _load_network(model: str | os.PathLike[str] | torch.nn.Module) -> torch.nn.Module:
+    if isinstance(model, torch.nn.Module):
+        return model.eval()
+    name = os.fspath(model)
+    if os.path.isfile(name):  # noqa: PTH113 - a name that is a file is that file
+        return create_model_from_file(name).eval()
+    if "." not in name:
+        raise ValueError(
+            f"{name!r} names a network without weights, so its answers would be noise; "
+            f"name weights too (such as {name}.k400, see `vadis weights list`) or give a file"
+        )
+    return create_model(name).eval()
+
+
+@functools.lru_cache(maxsize=2)
+def load(
+    model: str = DEFAULT_MODEL,
+    *,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str = "float32",
+    batch_size: int | None = None,
+    threads: int | None = None,
+) -> Predictor:
+    """Load a model once and keep it warm for many files (the last two stay loaded). See `Predictor`."""
+    return Predictor(
+        model, engine=engine, device=device, precision=precision, batch_size=batch_size, threads=threads
+    )
+
+
+def predict(
+    video: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    model: str = DEFAULT_MODEL,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str = "float32",
+    **options: Any,
+) -> Prediction | list[Prediction]:
+    """The actions of a video (raises VideoError) or of a list of them (errors are in the records).
+
+    options: those of `Predictor.predict` or, for a list, `Predictor.predict_many` (top_k, threshold,
+    window_seconds, ...). The model stays loaded between calls.
+    """
+    predictor = load(model, engine=engine, device=device, precision=precision)
+    if isinstance(video, str | os.PathLike):
+        return predictor.predict(video, **options)
+    return list(predictor.predict_many(video, **options))
+
+
+def cut_spans(prediction: Prediction, folder: str | os.PathLike[str]) -> list[Path]:
+    """Write each span of a prediction as a clip of its own (H.264 mp4, sound kept); return the files.
+
+    Files are named after video, times in seconds and class. Raises VideoError as decoding does.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    files = []
+    for span in prediction.spans:
+        path = target / span_filename(prediction.video, span)
+        cut_video(prediction.video, span.start_seconds, span.end_seconds, path)
+        files.append(path)
+    return files
