@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vadis.models.contract import VideoModel
 from vadis.models.i3d import i3d_inception, i3d_inception_flow
+from vadis.records import ClipSpec
 
 __all__ = ["MODELS", "VideoModel", "create_model", "list_models", "model_names"]
 
@@ -37,7 +38,11 @@ def list_models(pattern: str = "*", weights: bool = False) -> list[str]:
 
     With `weights`, the names of the published weights instead: "i3d_inception.k400" and so on.
     """
-    return sorted(fnmatch.filter(_published_names() if weights else MODELS, pattern))
+    if not weights:
+        return sorted(fnmatch.filter(MODELS, pattern))
+    from vadis.models.weights import WEIGHTS
+
+    return sorted(fnmatch.filter(WEIGHTS, pattern))
 
 
 def create_model(
@@ -51,11 +56,10 @@ def create_model(
     """Build a network, and load weights into it if some are named.
 
     name: one of `list_models()`, or with published weights after a dot ("i3d_inception.k400").
-    weights: a tag ("k400"), a full name, or the path of a .safetensors file that `vadis weights import`
-    or `vadis weights pull` wrote. num_classes: where it is not the weights' own, the head starts anew
-    and the log says so. tiny: the small form for tests. options: those of the network's function
-    (`in_channels`, `dropout` ...); with in_channels other than the weights', the first layer's filters
-    are averaged over their channels and repeated.
+    weights: a tag ("k400"), a full name, or the path of a .safetensors file that vadis wrote (pulled,
+    imported). num_classes: where it is not the weights' own, the head starts anew and the log says so.
+    tiny: the small form for tests. options: those of the network's function (`in_channels`, `dropout`
+    ...); with in_channels other than the weights', the first layer's filters are averaged and repeated.
 
     The result has `spec` (what goes in), `name`, `class_names` (None without weights) and
     `weights_sha256` (of the published file; None without). Raises ValueError with the nearest name if a
@@ -72,26 +76,25 @@ def create_model(
         model = maker(**_given(num_classes=num_classes), tiny=tiny, **options)
         model.name = model_name
         return model
-    if tiny:
-        raise ValueError(f"tiny forms have no published weights: leave out tiny or {tag or weights!r}")
-    from vadis.models import weights as published
+    from vadis.models.weights import load
 
-    loaded = published.load(source)
-    metadata: Mapping[str, Any] = loaded.metadata
-    trained_as = str(metadata.get("model", model_name))
+    loaded = load(source)
+    metadata = loaded.metadata
+    trained_as = str(metadata["model"])
     if trained_as.removesuffix("_flow") != model_name.removesuffix("_flow"):
         raise ValueError(f"{source} holds weights of {trained_as!r}, not of {model_name!r}")
     trained_classes = int(metadata["num_classes"])
-    model = maker(num_classes=trained_classes, **options)
-    _load_strictly(model, loaded.state, source)
-    model.name = source if source in _published_names() else model_name
+    model = maker(**{**metadata.get("options", {}), **options}, num_classes=trained_classes, tiny=tiny)
+    _load_strictly(model, loaded.state, str(source))
+    model.name = str(metadata.get("name") or model_name)
     model.weights_sha256 = metadata.get("sha256")
-    names = metadata.get("class_names")
-    model.class_names = tuple(names) if names else None
+    if metadata.get("class_names"):
+        model.class_names = tuple(metadata["class_names"])
+    _adopt_spec(model, metadata.get("spec"))
     if num_classes is not None and num_classes != trained_classes:
         model.reset_head(num_classes)
         logger.warning(
-            "%s: the head for %d classes was replaced by an untrained one for %d; all else is as published",
+            "%s: the head for %d classes gives way to an untrained one for %d; all else is as it was trained",
             model.name,
             trained_classes,
             num_classes,
@@ -99,27 +102,29 @@ def create_model(
     return model
 
 
-def _published_names() -> list[str]:
-    """The names in the table of published weights."""
-    from vadis.models.weights import WEIGHTS
-
-    return list(WEIGHTS)
-
-
-def _weights_source(model_name: str, weights: str | Path | None) -> str | None:
-    """A tag, a full name or a path -> the published name or the path as text; None if none is named."""
+def _weights_source(model_name: str, weights: str | Path | None) -> str | Path | None:
+    """A tag, a full name or a path -> the name or the path that `load` takes; None if none is named."""
     if weights is None:
         return None
+    from vadis.models.weights import WEIGHTS, is_pulled
+
     text = str(weights)
-    known = [name for name in _published_names() if name.partition(".")[0] == model_name]
-    for candidate in (text, f"{model_name}.{text}"):
-        if candidate in known:
-            return candidate
+    for name in (text, f"{model_name}.{text}"):
+        if name.partition(".")[0] == model_name and (name in WEIGHTS or is_pulled(name)):
+            return name
     if text.endswith(".safetensors") or Path(text).is_file():
-        return text
-    tags = [name.partition(".")[2] for name in known]
-    hint = _nearest(text.rpartition(".")[2], tags)
-    raise ValueError(f"{model_name} has no published weights {text!r}, and no file is called so{hint}")
+        return Path(text)
+    tags = [name.partition(".")[2] for name in WEIGHTS if name.partition(".")[0] == model_name]
+    hint = _nearest(text.removeprefix(f"{model_name}."), tags)
+    raise ValueError(f"{model_name} has no weights called {text!r}, and there is no such file{hint}")
+
+
+def _adopt_spec(model: VideoModel, stated: Mapping[str, Any] | None) -> None:
+    """Let weights say what they were trained on, where that is the modality the network was built for."""
+    if stated is None or stated["modality"] != model.spec.modality:
+        return
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in stated.items()}
+    model.spec = ClipSpec(**values)
 
 
 def _load_strictly(model: VideoModel, state: Mapping[str, Tensor], source: str) -> None:
@@ -128,18 +133,17 @@ def _load_strictly(model: VideoModel, state: Mapping[str, Tensor], source: str) 
     Only batch norm's step counters may be missing: files from elsewhere lack them, and nothing uses them.
     """
     own = model.state_dict()
-    state = dict(state)
-    state.update({key: own[key] for key in own if key.endswith(".num_batches_tracked") and key not in state})
-    first = state.get(model.input_weight)
-    if first is not None and first.shape[1] != own[model.input_weight].shape[1]:
-        channels = own[model.input_weight].shape[1]
+    counters = {key: own[key] for key in own if key.endswith(".num_batches_tracked")}
+    state = {**counters, **state}
+    first, channels = state.get(model.input_weight), own[model.input_weight].shape[1]
+    if first is not None and first.shape[1] != channels:
+        state[model.input_weight] = average_channels(first, channels)
         logger.warning(
-            "%s: the first layer's filters are averaged over %d channels for an input of %d",
+            "%s: the first layer's filters, for %d channels, are averaged and repeated for %d",
             source,
             first.shape[1],
             channels,
         )
-        state[model.input_weight] = average_channels(first, channels)
     faults = [f"missing: {key}" for key in own if key not in state]
     faults += [f"unexpected: {key}" for key in state if key not in own]
     faults += [

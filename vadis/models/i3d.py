@@ -209,11 +209,13 @@ class SameMaxPool3d(nn.Module):
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         """x_BCTHW: any size. Returns x_BCTHW of ceil(T / stride) x ceil(H / stride) x ceil(W / stride)."""
-        before = [
-            same_padding(size, kernel, stride)[0]
+        pads = [
+            same_padding(size, kernel, stride)
             for size, kernel, stride in zip(x_BCTHW.shape[2:], self.kernel, self.stride, strict=True)
         ]
-        return F.max_pool3d(x_BCTHW, self.kernel, self.stride, before, ceil_mode=True)
+        before = [pad[0] for pad in pads]
+        over_the_edge = any(pad[0] != pad[1] for pad in pads)
+        return F.max_pool3d(x_BCTHW, self.kernel, self.stride, before, ceil_mode=over_the_edge)
 
     def extra_repr(self) -> str:
         """Kernel and stride, for `print(model)`."""
@@ -350,7 +352,7 @@ class InceptionI3d(VideoModel):
         old = self.head.weight
         self.head = nn.Conv3d(self.num_features, num_classes, 1, device=old.device, dtype=old.dtype)
         nn.init.normal_(self.head.weight, std=self.num_features**-0.5)
-        nn.init.zeros_(self.head.bias)
+        nn.init.zeros_(self.head.get_parameter("bias"))
         self.num_classes = num_classes
         self.class_names = None
 
