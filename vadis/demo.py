@@ -58,7 +58,7 @@ def run_demo(video: str | None, out: Path) -> int:
     predictor = Predictor(DEFAULT_MODEL)
     difference = prove_weights(predictor)
     console.print(
-        f"{DEFAULT_MODEL}: I3D, RGB, trained on Kinetics-400 from scratch; claimed 68.4/88.0 on its test set\n"
+        f"{DEFAULT_MODEL}: I3D, RGB, Kinetics-400 from scratch; claimed 68.4/88.0 (test)\n"
         f"largest difference to the logits of an independent implementation: {difference:.1e} "
         f"(logits range over tens; the limit is {TOLERANCE:g})"
     )

@@ -157,7 +157,8 @@ def run_models_show(name: str, as_json: bool) -> int:
     console.print(summary + "\n", markup=False)
     console.print(
         f"input (B, C, T, H, W): {shape}; {spec.modality} at {spec.fps or 'native'} fps, "
-        f"short side {spec.size}, values {spec.value_range[0]:g} to {spec.value_range[1]:g}, mean {spec.mean}, std {spec.std}",
+        f"short side {spec.size}, values {spec.value_range[0]:g} to {spec.value_range[1]:g}, "
+        f"mean {spec.mean}, std {spec.std}",
         markup=False,
     )
     console.print(f"parameters: {cost.parameters:,}; multiply-adds: {cost.gmac:.2f} G for one clip")

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from vadis.engines import Engine, create_engine
-from vadis.models import create_model, create_model_from_file
+from vadis.models import create_model, weights
 from vadis.records import (
     STRANGER_LIMITS,
     ClipSpec,
@@ -33,8 +33,8 @@ from vadis.records import (
     Window,
 )
 from vadis.video.decode import Frames, FrameStream, prefetch, stream_frames
-from vadis.video.sample import centre_crop_offsets
 from vadis.video.sandbox import stream_frames_in_child
+from vadis.video.transform import centre_offset
 from vadis.video.write import cut_video, span_filename
 
 log = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ def _make_cut(held: deque[tuple[float, np.ndarray]], first: int, protocol: Proto
 
 def crop_centre(frames_THWC: np.ndarray, crop: int) -> np.ndarray:
     """The central square of `crop` pixels of each of frames_THWC: a view, nothing is copied."""
-    top, left = centre_crop_offsets(frames_THWC.shape[1], frames_THWC.shape[2], crop)
+    left, top = centre_offset(frames_THWC.shape[1], frames_THWC.shape[2], crop)
     return frames_THWC[:, top : top + crop, left : left + crop]
 
 
@@ -444,7 +444,8 @@ def _load_network(model: str | os.PathLike[str] | torch.nn.Module) -> torch.nn.M
         return model.eval()
     name = os.fspath(model)
     if os.path.isfile(name):  # noqa: PTH113 - a name that is a file is that file
-        return create_model_from_file(name).eval()
+        trained_as = weights.load(name).metadata["model"]
+        return create_model(str(trained_as), weights=name).eval()
     if "." not in name:
         raise ValueError(
             f"{name!r} names a network without weights, so its answers would be noise; "

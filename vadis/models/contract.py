@@ -21,7 +21,8 @@ class VideoModel(nn.Module):
 
     `forward_features(clip_BCTHW) -> feature_BDTHW` gives the last feature map, `reset_head(num_classes)`
     puts a new, untrained classifier on top. `input_weight` is the `state_dict` key of the layer that
-    sees the pixels, for weights that were trained on another number of channels. The last three
+    sees the pixels, for weights that were trained on another number of channels; `min_frames` is the
+    shortest clip that `forward` takes, in frames. The last three
     attributes are filled in by `vadis.models.create_model`.
     """
 
@@ -31,6 +32,7 @@ class VideoModel(nn.Module):
     forward_features: Callable[[Tensor], Tensor]
     reset_head: Callable[[int], None]
 
+    min_frames: int = 1
     name: str = ""
     class_names: tuple[str, ...] | None = None
     weights_sha256: str | None = None

@@ -267,6 +267,7 @@ class InceptionI3d(VideoModel):
     """Inflated Inception-v1, for RGB (3 channels) or optical flow (2: u and v in pixels / 20)."""
 
     input_weight = "conv1a.conv.weight"
+    min_frames = MIN_FRAMES
 
     def __init__(
         self, num_classes: int = 400, *, in_channels: int = 3, dropout: float = 0.5, width_divisor: int = 1
