@@ -1,0 +1,60 @@
+"""Teach the published I3D your own classes: a folder of clips for each class, a plain PyTorch loop.
+
+    python examples/finetune.py CLIPS        where CLIPS/jump/a.mp4, CLIPS/run/b.mp4, ...
+
+Sees the first 2.56 seconds of each clip. With 64 frames of 224 x 224, a step on one clip wants about
+6 GB of memory; on two CPU cores it takes some seconds.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import vadis
+from vadis.models import VideoModel
+from vadis.records import ClipSpec
+from vadis.video.transform import prepare_clip
+
+
+def read_clip(video: Path, spec: ClipSpec) -> Tensor:
+    """The first clip_CTHW of a video; a shorter video repeats."""
+    with vadis.stream_frames(video, fps=spec.fps, short_side=spec.size, chunk=spec.num_frames) as stream:
+        frames_TCHW = next(stream).frames_TCHW
+    order_T = torch.arange(spec.num_frames) % len(frames_TCHW)
+    return prepare_clip(frames_TCHW[order_T], spec)
+
+
+def main(folder: str, model: VideoModel | None = None, epochs: int = 3, rate: float = 1e-3) -> list[float]:
+    class_names = sorted(path.name for path in Path(folder).iterdir() if path.is_dir())
+    videos = [
+        (video, label) for label, name in enumerate(class_names) for video in Path(folder, name).iterdir()
+    ]
+    model = model or vadis.create_model("i3d_inception.k400", num_classes=len(class_names))
+    optimiser = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
+    model.train()
+    for module in model.modules():  # with one clip a step, batch norm keeps what it learnt on Kinetics
+        if isinstance(module, nn.BatchNorm3d):
+            module.eval()
+    losses = []
+    for epoch in range(epochs):
+        total = 0.0
+        for index in torch.randperm(len(videos)).tolist():
+            video, label = videos[index]
+            loss = F.cross_entropy(model(read_clip(video, model.spec)[None]), torch.tensor([label]))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.item()
+        losses.append(total / len(videos))
+        print(
+            f"epoch {epoch + 1}: loss {losses[-1]:.3f} over {len(videos)} clips, {len(class_names)} classes"
+        )
+    torch.save(model.state_dict(), "finetuned.pt")
+    return losses
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
