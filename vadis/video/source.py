@@ -1,0 +1,439 @@
+"""Opening a video safely: literal names, ordinary containers only, no other file, no network.
+
+A text file of 37 bytes called `holiday.mp4` can make FFmpeg read somebody else's file or call a server:
+playlists and concat scripts are recognised by content, not by name. So only ordinary containers are
+admitted (`format_whitelist`), only the file itself is opened (`protocol_whitelist` and the `file:`
+prefix, after which a name has no further meaning), and the decoder gets a limit on pixels before its
+first frame. Whatever FFmpeg or PyAV raises leaves this package as a `VideoError` that names the file.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from vadis.records import ErrorKind, Limits, VideoError
+
+VideoPath: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
+"""What can be opened: a path (taken literally), the bytes of a file, or a readable binary file object."""
+
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,av1,obu,ivf,"
+    "asf,flv,ogg,gif,apng,nut,dv,mxf,mjpeg,yuv4mpegpipe"
+)
+"""FFmpeg's names of the containers that are opened. None of them fetches another file by itself."""
+
+PROTOCOLS = "file"
+
+_SNIFF_BYTES = 4096
+
+_CONTAINER_MAGIC: tuple[tuple[int, bytes], ...] = (
+    (4, b"ftyp"),
+    (4, b"moov"),
+    (4, b"mdat"),
+    (4, b"wide"),
+    (4, b"free"),
+    (0, b"\x1a\x45\xdf\xa3"),  # Matroska, WebM
+    (0, b"RIFF"),
+    (0, b"OggS"),
+    (0, b"FLV\x01"),
+    (0, b"GIF8"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),  # ASF
+    (0, b"\x00\x00\x01\xba"),  # MPEG program stream
+    (0, b"\x00\x00\x01\xb3"),  # MPEG-1/2 video
+    (0, b"\x00\x00\x00\x01"),  # H.264, HEVC
+    (0, b"\x00\x00\x01\x67"),
+    (0, b"\x06\x0e\x2b\x34"),  # MXF
+    (0, b"nut/multimedia container\0"),
+    (0, b"DKIF"),  # IVF
+)
+_SOUND_MAGIC: tuple[bytes, ...] = (
+    b"ID3",
+    b"fLaC",
+    b"\xff\xfb",
+    b"\xff\xf3",
+    b"\xff\xf1",
+    b"\xff\xf9",
+    b"#!AMR",
+)
+
+
+def video_name(path: VideoPath) -> str:
+    """The name by which errors and reports speak of a video: its path, or `<stream>` for file objects."""
+    if isinstance(path, bytes):
+        return f"<{len(path)} bytes>"
+    if isinstance(path, str | os.PathLike):
+        return os.fspath(path)
+    name = getattr(path, "name", None)
+    return name if isinstance(name, str) else "<stream>"
+
+
+def _looks_like_playlist(head: bytes) -> bool:
+    """True where the first bytes are a script that names other media: HLS, concat, SDP, DASH, ASX, ..."""
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n\0").lower()
+    if text.startswith((b"#extm3u", b"ffconcat", b"v=0", b"[playlist]", b"[reference]", b"rtsptext")):
+        return True
+    if text.startswith((b"file ", b"file\t", b"http://", b"https://", b"rtsp://", b"concat:", b"subfile,")):
+        return True
+    markup = (b"<mpd", b"<smoothstreamingmedia", b"<asx", b"<smil", b"<playlist", b"<manifest")
+    return text.startswith(b"<") and any(tag in text for tag in markup)
+
+
+def classify_failure(head: bytes) -> tuple[ErrorKind, str]:
+    """Say why a file that FFmpeg would not open cannot be read, from its first bytes.
+
+    head: up to 4096 bytes. Returns the kind of the error and a sentence without the file's name.
+    """
+    if not head:
+        return "not_video", "the file is empty"
+    if _looks_like_playlist(head):
+        return "refused", "the file is a playlist or script that names other files"
+    if head.startswith(_SOUND_MAGIC) or (head.startswith(b"RIFF") and head[8:12] == b"WAVE"):
+        return "no_video_stream", "the file holds sound only"
+    for offset, magic in _CONTAINER_MAGIC:
+        if head[offset : offset + len(magic)] == magic and head[8:12] != b"WEBP":
+            return "corrupt", "the container is damaged or cut off before its index"
+    if head[0] == 0x47 and len(head) > 188 and head[188] == 0x47:
+        return "corrupt", "the transport stream holds no readable programme"
+    return "not_video", "not a video container that vadis reads"
+
+
+def is_cut_off(file: BinaryIO, head: bytes, size: int) -> bool:
+    """True where the outermost boxes (mp4, Matroska, RIFF) claim more bytes than the file has.
+
+    file: seekable; head: its first 4096 bytes; size: its length in bytes.
+    """
+    if head[:4] == b"RIFF":
+        return (
+            int.from_bytes(head[4:8], "little") + 8 > size and int.from_bytes(head[4:8], "little") < 2**32 - 1
+        )
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        start = head.find(b"\x18\x53\x80\x67")
+        if start < 0 or start + 12 > len(head):
+            return False
+        width = 9 - head[start + 4].bit_length() if head[start + 4] else 0
+        if width == 0:
+            return False
+        value = int.from_bytes(head[start + 4 : start + 4 + width], "big") & ((1 << (7 * width)) - 1)
+        unknown = (1 << (7 * width)) - 1
+        return value != unknown and start + 4 + width + value > size
+    if head[4:8] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"):
+        return False
+    position = 0
+    for _ in range(10_000):
+        if position >= size:
+            return position > size
+        file.seek(position)
+        box = file.read(16)
+        length = int.from_bytes(box[:4], "big")
+        if length == 1 and len(box) == 16:
+            length = int.from_bytes(box[8:16], "big")
+        if length == 0:
+            return False  # up to the end of the file
+        if length < 8:
+            return False  # no box: padding after the last one
+        position += length
+    return False
+
+
+@contextmanager
+def ffmpeg_errors(name: str, doing: str) -> Iterator[None]:
+    """Turn whatever PyAV raises inside the block into a VideoError of kind `corrupt` that names `name`."""
+    try:
+        yield
+    except VideoError:
+        raise
+    except MemoryError as error:
+        raise VideoError("too_large", name, f"not enough memory while {doing}: {error}") from error
+    except PermissionError as error:
+        raise VideoError("not_found", name, "permission denied", "make the file readable") from error
+    except (
+        av.FFmpegError,
+        ValueError,
+        OSError,
+        RuntimeError,
+        OverflowError,
+        LookupError,
+        ArithmeticError,
+    ) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise VideoError("corrupt", name, f"{doing} failed: {reason}") from error
+
+
+class Budget:
+    """A stopwatch that runs only while we read or decode, and raises `timeout` when the limit is spent."""
+
+    def __init__(self, name: str, seconds: float | None) -> None:
+        self._name = name
+        self._limit = seconds
+        self._spent = 0.0
+        self._since: float | None = None
+
+    def __enter__(self) -> Budget:
+        if self._since is None:
+            self._since = time.monotonic()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._since is not None:
+            self._spent += time.monotonic() - self._since
+            self._since = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent so far."""
+        running = 0.0 if self._since is None else time.monotonic() - self._since
+        return self._spent + running
+
+    def check(self) -> None:
+        """Raise VideoError("timeout") where the limit is spent."""
+        if self._limit is not None and self.seconds > self._limit:
+            raise VideoError("timeout", self._name, f"decoding took longer than {self._limit:g} seconds")
+
+
+class _Pipe:
+    """A file object for FFmpeg over one that may not seek: peeks at the head, never closes, counts bytes."""
+
+    def __init__(self, file: BinaryIO, name: str, max_bytes: int | None) -> None:
+        self._file = file
+        self._name = name
+        self._max_bytes = max_bytes
+        self._count = 0
+        read1 = getattr(file, "read1", None)  # returns what is there, so that a live pipe does not stall
+        self._read = read1 if read1 is not None else file.read
+        head = b""
+        while len(head) < _SNIFF_BYTES:
+            part = self._read(_SNIFF_BYTES - len(head))
+            if not part:
+                break
+            head += part
+        self.head = head
+        self._pending = head
+
+    def read(self, size: int) -> bytes:
+        if self._pending:
+            part, self._pending = self._pending[:size], self._pending[size:]
+        else:
+            part = self._read(size) or b""
+        self._count += len(part)
+        if self._max_bytes is not None and self._count > self._max_bytes:
+            raise OSError(f"more than {self._max_bytes} bytes")
+        return part
+
+    @property
+    def too_large(self) -> bool:
+        return self._max_bytes is not None and self._count > self._max_bytes
+
+
+class Source:
+    """One opened video: container, its video stream, name and size; `close()` when done."""
+
+    def __init__(self, path: VideoPath, limits: Limits = Limits(), *, threads: int | None = None) -> None:  # noqa: B008
+        """Open `path` and choose its video stream; nothing is decoded yet.
+
+        Raises VideoError of kinds not_found, refused, not_video, no_video_stream, too_large, corrupt.
+        """
+        self.name = video_name(path)
+        self.limits = limits
+        self.size_bytes: int | None = None
+        self.cut_off = False
+        self._pipe: _Pipe | None = None
+        self._threads = threads
+        target, head = self._target(path)
+        if _looks_like_playlist(head):
+            raise VideoError("refused", self.name, "the file is a playlist or script that names other files")
+        self.container = self._open(target, head)
+        try:
+            self.stream: VideoStream = self._choose_stream()
+            self._check_header()
+            self._configure()
+        except VideoError:
+            self.container.close()
+            raise
+
+    def _target(self, path: VideoPath) -> tuple[Any, bytes]:
+        """What to hand to FFmpeg, and the first bytes. Paths become `file:` + absolute path."""
+        if isinstance(path, bytes):
+            self.size_bytes = len(path)
+            self._check_size(len(path))
+            return io.BytesIO(path), path[:_SNIFF_BYTES]
+        if isinstance(path, str | os.PathLike):
+            return self._target_of_path(os.fspath(path))
+        if getattr(path, "seekable", lambda: False)():
+            head = path.read(_SNIFF_BYTES)
+            path.seek(0, os.SEEK_END)
+            self.size_bytes = path.tell()
+            path.seek(0)
+            self._check_size(self.size_bytes)
+            return path, head
+        with ffmpeg_errors(self.name, "reading"):
+            self._pipe = _Pipe(path, self.name, self.limits.max_bytes)
+        return self._pipe, self._pipe.head
+
+    def _target_of_path(self, text: str) -> tuple[str, bytes]:
+        if "\0" in text:
+            raise VideoError("not_found", repr(text), "a file name cannot hold a NUL byte")
+        # Path.absolute, not resolve: a link is opened by the name that the user gave
+        absolute = os.path.abspath(text)  # noqa: PTH100 - also folds "a/../b", as the shell would
+        try:
+            status = os.stat(absolute)  # noqa: PTH116
+            if not stat.S_ISREG(status.st_mode):
+                what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file (a device or pipe)"
+                raise VideoError("refused", self.name, f"{what}, not a video file", "give a file")
+            with Path(absolute).open("rb") as file:
+                head = file.read(_SNIFF_BYTES)
+                self.cut_off = is_cut_off(file, head, status.st_size)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise VideoError("not_found", self.name, "no such file") from error
+        except PermissionError as error:
+            raise VideoError("not_found", self.name, "permission denied", "make the file readable") from error
+        except (OSError, ValueError) as error:
+            raise VideoError("not_found", self.name, f"cannot be opened: {error}") from error
+        self.size_bytes = status.st_size
+        self._check_size(status.st_size)
+        return "file:" + absolute, head
+
+    def _check_size(self, size: int) -> None:
+        limit = self.limits.max_bytes
+        if limit is not None and size > limit:
+            raise VideoError("too_large", self.name, f"{size} bytes, the limit (max_bytes) is {limit}")
+
+    def _open(self, target: Any, head: bytes) -> InputContainer:
+        options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS}
+        if self.limits.max_pixels is not None:
+            # for the decoders that FFmpeg opens while it looks for stream parameters
+            options["max_pixels"] = str(self.limits.max_pixels)
+        try:
+            return av.open(target, mode="r", options=options, metadata_errors="ignore")
+        except MemoryError as error:
+            raise VideoError("too_large", self.name, "not enough memory to open the file") from error
+        except (av.FFmpegError, ValueError, OSError, RuntimeError, OverflowError, LookupError) as error:
+            if self._pipe is not None and self._pipe.too_large:
+                limit = self.limits.max_bytes
+                raise VideoError("too_large", self.name, f"more than {limit} bytes (max_bytes)") from error
+            kind, message = classify_failure(head)
+            raise VideoError(kind, self.name, message) from error
+
+    def _choose_stream(self) -> VideoStream:
+        """The first video stream that is no cover picture; one marked as default goes first."""
+        pictures = 0
+        unknown: str | None = None
+        chosen: VideoStream | None = None
+        for stream in self.container.streams.video:
+            disposition = int(stream.disposition)
+            if disposition & (
+                int(av.stream.Disposition.attached_pic) | int(av.stream.Disposition.timed_thumbnails)
+            ):
+                pictures += 1
+                continue
+            if stream.codec_context is None:
+                unknown = "a codec for which there is no decoder"
+                continue
+            if chosen is None or (
+                disposition & int(av.stream.Disposition.default)
+                and not int(chosen.disposition) & int(av.stream.Disposition.default)
+            ):
+                chosen = stream
+        if chosen is not None:
+            return chosen
+        if unknown is not None:
+            raise VideoError("not_video", self.name, f"the video stream has {unknown}")
+        detail = "a cover picture, but no video stream" if pictures else "no video stream"
+        raise VideoError("no_video_stream", self.name, f"the file has {detail}")
+
+    def _check_header(self) -> None:
+        limits = self.limits
+        context = self.stream.codec_context
+        if limits.max_pixels is not None and context.width * context.height > limits.max_pixels:
+            size = f"{context.width}x{context.height} pixels"
+            raise VideoError("too_large", self.name, f"{size}, the limit (max_pixels) is {limits.max_pixels}")
+        seconds = self.duration
+        if limits.max_seconds is not None and seconds is not None and seconds > limits.max_seconds:
+            limit = f"the limit (max_seconds) is {limits.max_seconds:g}"
+            raise VideoError("too_large", self.name, f"{float(seconds):.1f} seconds, {limit}")
+        if limits.max_frames is not None and self.stream.frames > limits.max_frames:
+            limit = f"the limit (max_frames) is {limits.max_frames}"
+            raise VideoError("too_large", self.name, f"{self.stream.frames} frames, {limit}")
+
+    def _configure(self) -> None:
+        context = self.stream.codec_context
+        if self.limits.max_pixels is not None:
+            context.options = {**context.options, "max_pixels": str(self.limits.max_pixels)}
+        context.thread_type = "AUTO"
+        context.thread_count = decoder_threads() if self._threads is None else self._threads
+        for other in self.container.streams:
+            if other.index != self.stream.index:
+                other.discard = av.stream.Discard.all
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per tick of the stream's timestamps."""
+        return self.stream.time_base or Fraction(1, 1_000_000)
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second to assume where timestamps are of no use; 25 where nothing is said."""
+        for rate in (self.stream.average_rate, self.stream.guessed_rate, self.stream.base_rate):
+            if rate is not None and 0 < rate <= 1000:
+                return Fraction(rate)
+        return Fraction(25)
+
+    @property
+    def duration(self) -> Fraction | None:
+        """Seconds that the container declares (its longest stream), None where it says nothing."""
+        if self.container.duration is not None and self.container.duration > 0:
+            return Fraction(self.container.duration, 1_000_000)
+        if self.stream.duration is not None and self.stream.duration > 0:
+            return self.stream.duration * self.time_base
+        return None
+
+    @property
+    def origin(self) -> Fraction:
+        """Time 0 of the player's clock on the file's own clock: the start of the earliest stream."""
+        starts = [
+            stream.start_time * stream.time_base
+            for stream in (*self.container.streams.video, *self.container.streams.audio)
+            if stream.start_time is not None
+            and stream.time_base
+            and not int(stream.disposition) & int(av.stream.Disposition.attached_pic)
+        ]
+        stated = self.container.start_time
+        exact = min(starts, default=None)
+        if stated is None:
+            return exact if exact is not None else Fraction(0)
+        rounded = Fraction(stated, 1_000_000)
+        # the container's start is rounded to microseconds; the stream's own is exact
+        if exact is not None and abs(exact - rounded) <= Fraction(1, 1_000_000):
+            return exact
+        return rounded
+
+    @property
+    def seekable(self) -> bool:
+        """False for pipes."""
+        return self._pipe is None
+
+    def too_large_pipe(self) -> bool:
+        """True where a pipe has given more bytes than `max_bytes`."""
+        return self._pipe is not None and self._pipe.too_large
+
+    def close(self) -> None:
+        """Close the container; a file object that was given stays open."""
+        self.container.close()
+
+
+def decoder_threads() -> int:
+    """Decoder threads by default: the usable cores, at most 4 (each holds a frame more in memory)."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else (os.cpu_count() or 1)
+    return max(1, min(4, cores))
