@@ -14,7 +14,8 @@ import vadis
 
 ROOT = Path(vadis.__file__).parent
 LEVELS = [
-    "records downloads",
+    "records",
+    "downloads",
     "config video metrics models",
     "data recipes",
     "engines fusion formats",

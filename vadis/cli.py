@@ -354,14 +354,13 @@ def _exit(work: Any, *arguments: Any) -> None:
     """Run a verb's work and end with its exit code; expected errors are one clear line on stderr."""
     import logging
 
-    from vadis.downloads import DownloadError
-    from vadis.records import VideoError
+    from vadis.records import VadisError
 
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     try:
-        raise typer.Exit(work(*arguments))
+        code = work(*arguments)
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
         raise typer.Exit(130) from None
@@ -372,9 +371,10 @@ def _exit(work: Any, *arguments: Any) -> None:
     except ValueError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
-    except (OSError, RuntimeError, DownloadError, VideoError) as error:
+    except (OSError, RuntimeError, VadisError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
+    raise typer.Exit(code)
 
 
 def main() -> None:

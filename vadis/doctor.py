@@ -185,16 +185,18 @@ def _cache(problems: list[Problem]) -> dict[str, Any]:
 
 
 def _weights(problems: list[Problem]) -> dict[str, str]:
+    from vadis.downloads import DownloadError
     from vadis.models.weights import verify
 
-    found = {}
-    for name, status, detail in verify():
-        found[name] = status
-        if status not in ("ok", "not cached"):
-            problems.append(
-                {"what": f"weights {name}: {detail}", "mend": f"vadis weights pull {name} --force"}
-            )
-    return found
+    try:
+        rows = verify()
+    except DownloadError:
+        return {}  # the cache cannot be used at all, which its own section reports
+    for row in rows:
+        if row.status == "broken":
+            mend = f"vadis weights pull {row.name} --force"
+            problems.append({"what": f"weights {row.name}: {row.detail}", "mend": mend})
+    return {row.name: row.status for row in rows}
 
 
 def run_doctor(as_json: bool) -> int:

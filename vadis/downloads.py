@@ -32,6 +32,8 @@ from typing import IO
 import filelock
 import platformdirs
 
+from vadis.records import VadisError
+
 Progress = Callable[[int, int | None], None]
 """Called with (bytes done, bytes in total or None where the server does not say)."""
 
@@ -39,7 +41,7 @@ CHUNK_BYTES = 256 * 1024
 MAX_BYTES = 4 * 2**30
 
 
-class DownloadError(Exception):
+class DownloadError(VadisError):
     """A file could not be fetched or kept; the message names it and says what to do."""
 
 

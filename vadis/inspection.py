@@ -131,7 +131,7 @@ def run_models_show(name: str, as_json: bool) -> int:
     model = _build_on_meta(create_model, network)
     spec = model.spec
     shape = (1, spec.channels, spec.num_frames, spec.crop, spec.crop)
-    cost = measure_cost(model, shape)
+    cost = measure_cost(model, shape[1:])
     published = [entry for entry in WEIGHTS.values() if entry.model == network]
     if "." in name:
         published = [entry for entry in published if entry.name == name]
@@ -143,7 +143,7 @@ def run_models_show(name: str, as_json: bool) -> int:
         "name": network,
         "spec": {key: value for key, value in asdict(spec).items() if key != "parts"},
         "input_BCTHW": shape,
-        "parameters": cost.parameters,
+        "parameters": cost.num_parameters,
         "gmac": cost.gmac,
         "about": summary,
         "file": str(Path(module.__file__ or "").name),
@@ -161,7 +161,7 @@ def run_models_show(name: str, as_json: bool) -> int:
         f"mean {spec.mean}, std {spec.std}",
         markup=False,
     )
-    console.print(f"parameters: {cost.parameters:,}; multiply-adds: {cost.gmac:.2f} G for one clip")
+    console.print(f"parameters: {cost.num_parameters:,}; multiply-adds: {cost.gmac:.2f} G for one clip")
     for entry in published:
         console.print(
             f"weights {entry.name}: {entry.trained_on}; {entry.claimed or 'no claim'}; {entry.licence}",
@@ -172,18 +172,18 @@ def run_models_show(name: str, as_json: bool) -> int:
 
 def run_weights_list(pattern: str, as_json: bool) -> int:
     """`vadis weights list`: the table of published checkpoints."""
-    from vadis.models.weights import list_weights
+    from vadis.models.weights import is_pulled, list_weights
 
     rows = list_weights(pattern)
     if not rows:
         raise ValueError(f"no published weights match {pattern!r}; see `vadis weights list`")
     if as_json:
-        print_json(rows)
+        print_json([{**asdict(row), "cached": is_pulled(row.name)} for row in rows])
         return 0
-    table = Table("weights", "trained on", "claimed top-1/top-5", "licence", "cached")
-    for item in rows:
-        cached = "yes" if item["cached"] else ""
-        table.add_row(item["name"], item["trained_on"], item["claimed"] or "", item["licence"], cached)
+    table = Table("weights", "trained on", "claimed by the authors", "licence", "cached")
+    for row in rows:
+        cached = "yes" if is_pulled(row.name) else ""
+        table.add_row(row.name, row.trained_on, row.claimed, row.licence, cached)
     _console().print(table)
     return 0
 
@@ -227,10 +227,10 @@ def run_weights_verify(name: str | None, as_json: bool) -> int:
 
     rows = verify(name)
     if as_json:
-        print_json([{"name": row[0], "status": row[1], "detail": row[2]} for row in rows])
+        print_json([asdict(row) for row in rows])
     else:
         table = Table("weights", "status", "detail")
         for row in rows:
-            table.add_row(*row)
-        _console().print(table if rows else "no weights are cached; `vadis weights pull NAME` fetches some")
-    return 1 if any(row[1] not in ("ok", "not cached") for row in rows) else 0
+            table.add_row(row.name, row.status, row.detail)
+        _console().print(table)
+    return 1 if any(row.status == "broken" for row in rows) else 0

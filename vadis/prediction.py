@@ -32,7 +32,7 @@ from vadis.records import (
     VideoError,
     Window,
 )
-from vadis.video.decode import Frames, FrameStream, prefetch, stream_frames
+from vadis.video.decode import Frames, Stream, prefetch, stream_frames
 from vadis.video.sandbox import stream_frames_in_child
 from vadis.video.transform import centre_offset
 from vadis.video.write import cut_video, span_filename
@@ -323,7 +323,7 @@ class Predictor:
         """
         rule = self.make_protocol(protocol, window_seconds, stride_seconds)
         _check_top_k(top_k)
-        waiting: deque[tuple[str, FrameStream | VideoError]] = deque()
+        waiting: deque[tuple[str, Stream | VideoError]] = deque()
         names = (os.fspath(video) for video in videos)
         try:
             while True:
@@ -353,7 +353,7 @@ class Predictor:
 
     def _try_open(
         self, video: str, protocol: Protocol, limits: Limits | None, untrusted: bool
-    ) -> FrameStream | VideoError:
+    ) -> Stream | VideoError:
         try:
             return self._open(video, protocol, limits, untrusted)
         except VideoError as error:
@@ -361,7 +361,7 @@ class Predictor:
 
     def _open(
         self, video: str | os.PathLike[str], protocol: Protocol, limits: Limits | None, untrusted: bool
-    ) -> FrameStream:
+    ) -> Stream:
         if limits is None:
             limits = STRANGER_LIMITS if untrusted else Limits()
         opener = stream_frames_in_child if untrusted else stream_frames
@@ -369,7 +369,7 @@ class Predictor:
 
     def _predict_stream(
         self,
-        stream: FrameStream,
+        stream: Stream,
         video: str,
         protocol: Protocol,
         top_k: int,
@@ -407,9 +407,9 @@ class Predictor:
         )
 
 
-def _close_gaps(windows: list[Window], stream: FrameStream, protocol: Protocol) -> list[Window]:
+def _close_gaps(windows: list[Window], stream: Stream, protocol: Protocol) -> list[Window]:
     """A window lasts until its last frame stops being shown, not until it starts being shown."""
-    end_of_video = stream.start_seconds + (stream.duration_seconds or 0.0)
+    end_of_video = (stream.start_seconds or 0.0) + (stream.duration_seconds or 0.0)
     rate = protocol.fps or stream.info.frame_rate
     frame_seconds = 1.0 / rate if rate else 0.0
     closed = [

@@ -34,7 +34,11 @@ HINTS: dict[ErrorKind, str] = {
 }
 
 
-class VideoError(Exception):
+class VadisError(Exception):
+    """What vadis raises on purpose: the message names the file and says what to do."""
+
+
+class VideoError(VadisError):
     """A video cannot be read. `kind` says why, `video` names it, `hint` says what to do."""
 
     def __init__(self, kind: ErrorKind, video: str, message: str, hint: str | None = None) -> None:

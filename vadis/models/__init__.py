@@ -75,6 +75,7 @@ def create_model(
     if source is None:
         model = maker(**_given(num_classes=num_classes), tiny=tiny, **options)
         model.name = model_name
+        model.options = {"tiny": tiny, **options}
         return model
     from vadis.models.weights import load
 
@@ -84,7 +85,9 @@ def create_model(
     if trained_as.removesuffix("_flow") != model_name.removesuffix("_flow"):
         raise ValueError(f"{source} holds weights of {trained_as!r}, not of {model_name!r}")
     trained_classes = int(metadata["num_classes"])
-    model = maker(**{**metadata.get("options", {}), **options}, num_classes=trained_classes, tiny=tiny)
+    built_with = {"tiny": tiny, **metadata.get("options", {}), **options}
+    model = maker(**built_with, num_classes=trained_classes)
+    model.options = built_with
     _load_strictly(model, loaded.state, str(source))
     model.name = str(metadata.get("name") or model_name)
     model.weights_sha256 = metadata.get("sha256")
@@ -123,7 +126,9 @@ def _adopt_spec(model: VideoModel, stated: Mapping[str, Any] | None) -> None:
     """Let weights say what they were trained on, where that is the modality the network was built for."""
     if stated is None or stated["modality"] != model.spec.modality:
         return
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in stated.items()}
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in stated.items()
+    }
     model.spec = ClipSpec(**values)
 
 

@@ -9,7 +9,8 @@ Shapes: B batch, C channels, T frames, H W pixels, D features, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ class VideoModel(nn.Module):
     `forward_features(clip_BCTHW) -> feature_BDTHW` gives the last feature map, `reset_head(num_classes)`
     puts a new, untrained classifier on top. `input_weight` is the `state_dict` key of the layer that
     sees the pixels, for weights that were trained on another number of channels; `min_frames` is the
-    shortest clip that `forward` takes, in frames. The last three
+    shortest clip that `forward` takes, in frames. The last four
     attributes are filled in by `vadis.models.create_model`.
     """
 
@@ -36,3 +37,4 @@ class VideoModel(nn.Module):
     name: str = ""
     class_names: tuple[str, ...] | None = None
     weights_sha256: str | None = None
+    options: Mapping[str, Any] = {}

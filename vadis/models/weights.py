@@ -38,14 +38,20 @@ from vadis.downloads import (
     lock,
     sha256_of,
 )
+from vadis.models.contract import VideoModel
 from vadis.models.published import WEIGHTS, PublishedWeights
+from vadis.records import VadisError
 
 CONVERSION_SECONDS = 600
 NAME = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_-]+)+")
 
 
-class WeightsError(Exception):
+class WeightsError(VadisError):
     """A checkpoint cannot be found, read or trusted; the message names the file and says what to do."""
+
+
+class UnknownWeightsError(WeightsError, ValueError):
+    """No published weights have this name; the message says which is the nearest."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ def find_weights(name: str) -> PublishedWeights:
     row = WEIGHTS.get(name)
     if row is None:
         near = difflib.get_close_matches(name, WEIGHTS, n=1, cutoff=0.0)
-        raise WeightsError(f"there are no published weights called {name!r}; the nearest is {near[0]!r}")
+        raise UnknownWeightsError(f"no published weights are called {name!r}; did you mean {near[0]!r}?")
     return row
 
 
@@ -176,6 +182,33 @@ def load(name_or_path: str | Path) -> LoadedWeights:
             f"{path} does not say what model it is for; `vadis weights import {path} --model MODEL` says it"
         )
     return LoadedWeights(state, metadata)
+
+
+def save_model(model: VideoModel, path: str | Path, name: str | None = None) -> Path:
+    """Write a network that `create_model` made, as a .safetensors file that can be loaded by its path.
+
+    The file carries all that is needed to build the network again and to feed it: model, options, class
+    names and spec. name: how the network calls itself when it is loaded (its model's name and the file's
+    stem by default). Written beside and renamed, so that a reader never sees half of it.
+    """
+    target = Path(path)
+    kind = model.name.partition(".")[0]
+    if target.suffix != ".safetensors" or not kind:
+        raise WeightsError(f"{target}: only networks made by create_model go into .safetensors files")
+    metadata = {
+        "name": name or f"{kind}.{target.stem}",
+        "model": kind,
+        "num_classes": model.num_classes,
+        "options": dict(model.options),
+        "class_names": None if model.class_names is None else list(model.class_names),
+        "spec": dataclasses.asdict(model.spec),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
+    fresh = target.with_name(f".{target.name}.part")
+    safetensors.torch.save_file(state, fresh, {"vadis": json.dumps(metadata)})
+    fresh.replace(target)
+    return target
 
 
 def import_checkpoint(
