@@ -47,7 +47,7 @@ D features, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -310,7 +310,7 @@ class InceptionI3d(VideoModel):
         clip_BCTHW: as for `forward`. Returns logits_BTK with T = ceil(ceil(ceil(frames / 2) / 2) / 2) - 1:
         64 frames give 7 positions, 79 give 9, 250 give 31.
         """
-        return self._classify(self._average(self.forward_features(clip_BCTHW)))
+        return self.endpoints(clip_BCTHW, ("logits",))["logits"]
 
     def forward_features(self, clip_BCTHW: Tensor) -> Tensor:
         """The map of the last mixed block (Mixed_5c).
@@ -329,7 +329,7 @@ class InceptionI3d(VideoModel):
         """
         asked = {name: endpoint_name(name) for name in names}
         missing = set(asked.values())
-        self._check(clip_BCTHW)
+        self._check(clip_BCTHW, scored=not missing.isdisjoint(HEAD_ENDPOINTS))
         found: dict[str, Tensor] = {}
         x = clip_BCTHW
         for key in ENDPOINTS:
@@ -358,30 +358,32 @@ class InceptionI3d(VideoModel):
         self.class_names = None
 
     def _average(self, feature_BDTHW: Tensor) -> Tensor:
-        """The 2x7x7 average, without padding; where less than 7x7 is there, it covers what is there."""
-        time, height, width = feature_BDTHW.shape[2:]
-        if time < HEAD_KERNEL[0]:
-            raise ValueError(
-                f"I3D scores clips of at least {MIN_FRAMES} frames (two positions in time at the top): "
-                "repeat the clip's frames, or ask for forward_features, which take any number"
-            )
-        kernel = (HEAD_KERNEL[0], min(height, HEAD_KERNEL[1]), min(width, HEAD_KERNEL[2]))
-        return F.avg_pool3d(feature_BDTHW, kernel, stride=1)
+        """The 2x7x7 average, without padding; where less than 7x7 is there, it covers what is there.
+
+        Written as 7x7 in space and pairs in time: a CPU has no three-dimensional one in bfloat16.
+        """
+        depth, time, height, width = feature_BDTHW.shape[1:]
+        kernel = (min(height, HEAD_KERNEL[1]), min(width, HEAD_KERNEL[2]))
+        planes = F.avg_pool2d(feature_BDTHW.flatten(1, 2), kernel, stride=1).unflatten(1, (depth, time))
+        return (planes[:, :, :-1] + planes[:, :, 1:]) / 2
 
     def _classify(self, feature_BDTHW: Tensor) -> Tensor:
         """Dropout and the linear classifier at each position, then the mean over space: logits_BTK."""
         return self.head(self.dropout(feature_BDTHW)).mean(dim=(3, 4)).transpose(1, 2)
 
-    def _check(self, clip_BCTHW: Tensor) -> None:
-        shape: Sequence[int] = clip_BCTHW.shape
-        channels = self.spec.channels
+    def _check(self, clip_BCTHW: Tensor, scored: bool) -> None:
+        """Refuse what is no clip or too small, with a ValueError that says what to do."""
+        shape, channels = tuple(clip_BCTHW.shape), self.spec.channels
         if len(shape) != 5 or shape[1] != channels:
-            raise ValueError(
-                f"I3D takes clips of shape (batch, {channels}, frames, height, width), got {tuple(shape)}"
-            )
+            raise ValueError(f"I3D takes clips of (batch, {channels}, frames, height, width), got {shape}")
         if min(shape[3:]) < MIN_PIXELS:
             raise ValueError(
-                f"I3D takes at least {MIN_PIXELS} x {MIN_PIXELS} pixels, got {shape[3]} x {shape[4]}"
+                f"I3D takes at least {MIN_PIXELS} x {MIN_PIXELS} pixels, got {shape[3]} x {shape[4]}: enlarge"
+            )
+        if scored and shape[2] < MIN_FRAMES:
+            raise ValueError(
+                f"I3D scores clips of at least {MIN_FRAMES} frames (two positions in time at the top), got "
+                f"{shape[2]}: repeat the frames; forward_features takes any number"
             )
 
 

@@ -1,0 +1,433 @@
+"""The contract that every network in the table keeps, and how networks are made by name.
+
+A network joins these tests by its line in `MODELS`. Tiny forms are used, so that all of it is quick.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from vadis.models import MODELS, VideoModel, average_channels, create_model, list_models, model_names
+from vadis.models import weights as published
+from vadis.models.cost import count_parameters, measure_cost
+from vadis.records import ClipSpec
+
+EVERY = pytest.mark.parametrize("name", list_models())
+CLASSES = 7
+
+
+def tiny_model(name: str, num_classes: int = CLASSES, **options: object) -> VideoModel:
+    """The tiny form with seeded weights and running statistics unlike the initial ones, for testing."""
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=num_classes, tiny=True, **options).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return model
+
+
+def random_clip(
+    spec: ClipSpec, batch: int = 1, frames: int | None = None, height: int = 64, width: int = 64
+) -> Tensor:
+    """Noise of the shape that the model takes, small."""
+    frames = min(spec.num_frames, 16) if frames is None else frames
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand((batch, spec.channels, frames, height, width), generator=generator) * 2 - 1
+
+
+def relative(found: Tensor, wanted: Tensor) -> float:
+    """Largest difference over the largest value."""
+    return float((found.float() - wanted.float()).abs().max() / wanted.float().abs().max())
+
+
+@EVERY
+def test_shapes(name: str) -> None:
+    model = tiny_model(name)
+    clip = random_clip(model.spec, batch=2)
+    with torch.no_grad():
+        logits, feature = model(clip), model.forward_features(clip)
+    assert logits.shape == (2, CLASSES)
+    assert feature.ndim == 5
+    assert feature.shape[0] == 2
+    assert logits.isfinite().all()
+    assert logits.std() > 1e-3
+    assert isinstance(model.spec, ClipSpec)
+    assert model.name == name
+    assert model.num_classes == CLASSES
+    assert model.class_names is None
+    assert model.weights_sha256 is None
+    assert model.input_weight in model.state_dict()
+
+
+@EVERY
+def test_dense_logits_average_to_the_logits(name: str) -> None:
+    model = tiny_model(name)
+    if not hasattr(model, "forward_dense"):
+        pytest.skip("answers once per clip")
+    clip = random_clip(model.spec, frames=32)
+    with torch.no_grad():
+        dense = model.forward_dense(clip)
+        assert dense.shape[::2] == (1, CLASSES)
+        assert dense.shape[1] > 1
+        assert torch.allclose(dense.mean(1), model(clip), atol=1e-5)
+        assert dense.std(dim=1).max() > 1e-3, "positions in time must differ"
+
+
+@EVERY
+def test_reset_head(name: str) -> None:
+    model = tiny_model(name)
+    clip = random_clip(model.spec)
+    with torch.no_grad():
+        feature = model.forward_features(clip)
+        model.class_names = ("a",) * CLASSES
+        model.reset_head(3)
+        assert model(clip).shape == (1, 3)
+        assert torch.equal(model.forward_features(clip), feature), "only the head may change"
+    assert (model.num_classes, model.class_names) == (3, None)
+    with pytest.raises(ValueError, match="num_classes"):
+        model.reset_head(0)
+    with torch.device("meta"):
+        shadow = create_model(name, tiny=True)
+    shadow.reset_head(5)
+    assert {parameter.device.type for parameter in shadow.parameters()} == {"meta"}
+
+
+@EVERY
+def test_each_parameter_gets_a_gradient(name: str) -> None:
+    model = tiny_model(name).train()
+    loss = torch.nn.functional.cross_entropy(model(random_clip(model.spec, batch=2)), torch.tensor([0, 1]))
+    loss.backward()
+    without = [
+        key
+        for key, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any()
+    ]
+    assert without == []
+
+
+@EVERY
+def test_two_at_once_are_each_alone(name: str) -> None:
+    model = tiny_model(name)
+    clips = random_clip(model.spec, batch=2)
+    with torch.no_grad():
+        together = model(clips)
+        alone = torch.cat([model(clips[:1]), model(clips[1:])])
+    assert relative(together, alone) < 1e-5
+    assert relative(together[:1], together[1:]) > 1e-3, "two clips must not give one answer"
+
+
+@EVERY
+def test_the_same_again(name: str) -> None:
+    model = tiny_model(name)
+    clip = random_clip(model.spec)
+    with torch.no_grad():
+        first = model(clip)
+        assert torch.equal(model(clip), first)
+        assert torch.equal(tiny_model(name)(clip), first), "one seed, one network"
+
+
+@EVERY
+def test_channels_matter_in_their_order(name: str) -> None:
+    model = tiny_model(name)
+    clip = random_clip(model.spec)
+    with torch.no_grad():
+        assert relative(model(clip.flip(1)), model(clip)) > 1e-3
+        assert relative(model(clip.flip(2)), model(clip)) > 1e-3, "so does time"
+
+
+@EVERY
+@pytest.mark.parametrize("tiny", [True, False])
+def test_on_the_meta_device(name: str, tiny: bool) -> None:
+    with torch.device("meta"):
+        model = create_model(name, tiny=tiny).eval()
+        logits = model(torch.empty(2, model.spec.channels, 16, 64, 64))
+    assert {value.device.type for value in model.state_dict().values()} == {"meta"}
+    assert logits.shape == (2, model.num_classes)
+
+
+@EVERY
+def test_bfloat16(name: str) -> None:
+    model = tiny_model(name)
+    clip = random_clip(model.spec)
+    with torch.no_grad():
+        wanted = model(clip)
+        found = model.to(torch.bfloat16)(clip.to(torch.bfloat16))
+    assert found.dtype == torch.bfloat16
+    assert relative(found, wanted) < 0.1
+
+
+@EVERY
+def test_channels_last(name: str) -> None:
+    model = tiny_model(name)
+    clip = random_clip(model.spec)
+    with torch.no_grad():
+        wanted = model(clip)
+        model = model.to(memory_format=torch.channels_last_3d)
+        found = model(clip.contiguous(memory_format=torch.channels_last_3d))
+    assert relative(found, wanted) < 1e-5
+
+
+@EVERY
+def test_safetensors_round_trip(name: str, tmp_path: Path) -> None:
+    model = tiny_model(name)
+    file = tmp_path / "tiny.safetensors"
+    safetensors.torch.save_file(model.state_dict(), file)
+    torch.manual_seed(1)
+    other = create_model(name, num_classes=CLASSES, tiny=True).eval()
+    clip = random_clip(model.spec)
+    with torch.no_grad():
+        assert not torch.equal(other(clip), model(clip))
+        other.load_state_dict(safetensors.torch.load_file(file), strict=True)
+        assert torch.equal(other(clip), model(clip))
+
+
+@EVERY
+def test_export(name: str) -> None:
+    model = tiny_model(name)
+    clip = random_clip(model.spec)
+    program = torch.export.export(model, (clip,))
+    with torch.no_grad():
+        assert relative(program.module()(clip), model(clip)) < 1e-5
+
+
+@EVERY
+@pytest.mark.parametrize("size", [(17, 65, 47), (10, 33, 90), (9, 32, 32)])
+def test_odd_sizes(name: str, size: tuple[int, int, int]) -> None:
+    model = tiny_model(name)
+    with torch.no_grad():
+        logits = model(random_clip(model.spec, 1, *size))
+    assert logits.shape == (1, CLASSES)
+    assert logits.isfinite().all()
+
+
+@EVERY
+def test_a_clip_of_another_kind_is_named(name: str) -> None:
+    model = tiny_model(name)
+    clip = random_clip(model.spec)
+    with pytest.raises(ValueError, match=rf"\(batch, {model.spec.channels}, frames, height, width\)"):
+        model(clip[:, :1])
+    with pytest.raises(ValueError, match="height, width"):
+        model(clip[0])
+
+
+# --- the table and create_model -------------------------------------------------------------------
+
+
+def test_list_models() -> None:
+    assert list_models() == sorted(MODELS) == sorted(model_names)
+    assert list_models("*_flow") == [name for name in list_models() if name.endswith("_flow")]
+    assert list_models("nothing*") == []
+    assert "i3d_inception.k400" in list_models(weights=True)
+    assert list_models("i3d_inception.k4*", weights=True)[0] == "i3d_inception.k400"
+    assert {name.partition(".")[0] for name in list_models(weights=True)} <= set(MODELS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        ({"name": "i3d_incepton"}, "'i3d_inception'"),
+        ({"name": "i3d_inception_flw"}, "'i3d_inception_flow'"),
+        ({"name": "i3d_inception.k40"}, "'k400'"),
+        ({"name": "i3d_inception", "weights": "K400"}, "'k400'"),
+        ({"name": "i3d_inception", "weights": "i3d_inception.k4000"}, "'k400'"),
+    ],
+)
+def test_a_wrong_name_names_the_nearest(arguments: dict[str, str], nearest: str) -> None:
+    with pytest.raises(ValueError, match=f"did you mean {nearest}"):
+        create_model(**arguments)
+
+
+def test_weights_named_twice() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        create_model("i3d_inception.k400", weights="k600")
+
+
+def test_a_wrong_option_is_an_error() -> None:
+    with pytest.raises(TypeError, match="drop_out"):
+        create_model("i3d_inception", drop_out=0.1)
+
+
+@pytest.fixture
+def stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Path, published.LoadedWeights]:
+    """Weights of a tiny I3D with 7 classes in place of a file's content."""
+    state = tiny_model("i3d_inception").state_dict()
+    metadata = {
+        "name": "i3d_inception.mine",
+        "model": "i3d_inception",
+        "num_classes": CLASSES,
+        "class_names": list("abcdefg"),
+        "spec": {
+            "modality": "rgb",
+            "num_frames": 32,
+            "fps": 24.0,
+            "mean": [0.0] * 3,
+            "value_range": [-1.0, 1.0],
+        },
+        "sha256": "5" * 64,
+    }
+    loaded = published.LoadedWeights(dict(state), metadata)
+    file = tmp_path / "mine.safetensors"
+
+    def load(source: str | Path) -> published.LoadedWeights:
+        assert source == file
+        return loaded
+
+    monkeypatch.setattr(published, "load", load)
+    return file, loaded
+
+
+def test_weights_from_a_file(stored: tuple[Path, published.LoadedWeights]) -> None:
+    file, loaded = stored
+    model = create_model("i3d_inception", weights=file, tiny=True).eval()
+    assert model.class_names == tuple("abcdefg")
+    assert (model.name, model.weights_sha256) == ("i3d_inception.mine", "5" * 64)
+    assert (model.spec.num_frames, model.spec.fps, model.spec.mean) == (32, 24.0, (0.0, 0.0, 0.0))
+    assert all(torch.equal(value, loaded.state[key]) for key, value in model.state_dict().items())
+
+
+def test_options_that_the_file_implies(stored: tuple[Path, published.LoadedWeights]) -> None:
+    file, loaded = stored
+    loaded.metadata["options"] = {"dropout": 0.25}  # type: ignore[index]
+    assert create_model("i3d_inception", weights=file, tiny=True).dropout.p == 0.25
+    assert create_model("i3d_inception", weights=file, tiny=True, dropout=0.1).dropout.p == 0.1
+
+
+def test_another_number_of_classes_resets_the_head(
+    stored: tuple[Path, published.LoadedWeights], caplog: pytest.LogCaptureFixture
+) -> None:
+    file, loaded = stored
+    with caplog.at_level(logging.WARNING, logger="vadis"):
+        same = create_model("i3d_inception", weights=str(file), tiny=True, num_classes=CLASSES)
+        assert same.class_names is not None
+        assert caplog.records == []
+        model = create_model("i3d_inception", weights=file, tiny=True, num_classes=3)
+    assert "for 7 classes gives way to an untrained one for 3" in caplog.text
+    assert model.class_names is None
+    changed = [
+        key
+        for key, value in model.state_dict().items()
+        if value.shape != loaded.state[key].shape or not torch.equal(value, loaded.state[key])
+    ]
+    assert changed == ["head.weight", "head.bias"]
+
+
+def test_weights_that_do_not_fit_are_listed(stored: tuple[Path, published.LoadedWeights]) -> None:
+    file, loaded = stored
+    del loaded.state["mixed4b.branch2.conv.weight"]
+    loaded.state["left.over"] = torch.zeros(1)
+    loaded.state["conv2b.bn.bias"] = torch.zeros(9)
+    with pytest.raises(ValueError, match="does not fit InceptionI3d") as caught:
+        create_model("i3d_inception", weights=file, tiny=True)
+    message = str(caught.value)
+    assert "missing: mixed4b.branch2.conv.weight" in message
+    assert "unexpected: left.over" in message
+    assert "wrong shape: conv2b.bn.bias is (9,) in the file, (8,) in the model" in message
+    with pytest.raises(ValueError, match=r"conv1a.conv.weight is \(8, 3, 7, 7, 7\) in the file, \(64, 3"):
+        create_model("i3d_inception", weights=file)
+
+
+def test_step_counters_may_be_missing(stored: tuple[Path, published.LoadedWeights]) -> None:
+    file, loaded = stored
+    for key in [key for key in loaded.state if key.endswith("num_batches_tracked")]:
+        del loaded.state[key]
+    assert create_model("i3d_inception", weights=file, tiny=True).class_names is not None
+
+
+def test_weights_of_another_network(stored: tuple[Path, published.LoadedWeights]) -> None:
+    file, loaded = stored
+    loaded.metadata["model"] = "slowfast_r50_8x8"  # type: ignore[index]
+    with pytest.raises(ValueError, match="holds weights of 'slowfast_r50_8x8', not of 'i3d_inception'"):
+        create_model("i3d_inception", weights=file, tiny=True)
+
+
+def test_flow_from_rgb_weights(
+    stored: tuple[Path, published.LoadedWeights], caplog: pytest.LogCaptureFixture
+) -> None:
+    file, loaded = stored
+    rgb = loaded.state["conv1a.conv.weight"]
+    for name in ("i3d_inception", "i3d_inception_flow"):
+        model = create_model(name, weights=file, tiny=True, in_channels=2)
+        found = model.get_parameter("conv1a.conv.weight")
+        assert found.shape[1] == 2
+        assert torch.allclose(found[:, 0], rgb.mean(1), atol=1e-6)
+        assert torch.equal(found[:, 0], found[:, 1])
+        assert (model.spec.modality, model.spec.channels) == ("flow", 2)
+    assert "averaged" in caplog.text
+
+
+def test_average_channels() -> None:
+    weight = torch.tensor([[1.0, 2.0, 6.0]]).reshape(1, 3, 1, 1, 1)
+    assert average_channels(weight, 2).flatten().tolist() == [3.0, 3.0]
+
+
+def test_a_real_file_of_converted_weights(tmp_path: Path) -> None:
+    """The whole way: a PyTorch checkpoint -> import -> safetensors -> create_model."""
+    torch.manual_seed(0)
+    state = create_model("i3d_inception", num_classes=5).state_dict()
+    checkpoint, file = tmp_path / "trained.pt", tmp_path / "trained.safetensors"
+    torch.save(state, checkpoint)
+    published.import_checkpoint(checkpoint, "i3d_inception", out=file)
+    model = create_model("i3d_inception", weights=file)
+    assert model.num_classes == 5
+    assert model.class_names is None
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.network
+def test_published_weights_by_name(i3d_weights: Path) -> None:
+    assert i3d_weights.suffix == ".safetensors"
+    model = create_model("i3d_inception.k400")
+    assert model.name == "i3d_inception.k400"
+    assert model.weights_sha256 == "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd"
+    assert model.class_names is not None
+    assert len(model.class_names) == len(set(model.class_names)) == model.num_classes == 400
+    assert list(model.class_names) == sorted(model.class_names)
+    by_tag = create_model("i3d_inception", weights="k400", num_classes=10)
+    assert by_tag.class_names is None
+    assert torch.equal(by_tag.get_parameter("conv1a.conv.weight"), model.get_parameter("conv1a.conv.weight"))
+
+
+# --- what they cost: the figures of the literature ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "shape_CTHW", "num_parameters", "gmac", "tolerance"),
+    [
+        ("i3d_inception", (3, 64, 224, 224), 12_697_264, 111.153, 1e-3),
+        ("i3d_inception", (3, 16, 224, 224), 12_697_264, 27.788, 1e-3),
+        ("i3d_inception_flow", (2, 64, 224, 224), 12.675e6, 102.3, 5e-3),
+    ],
+)
+def test_cost(
+    name: str, shape_CTHW: tuple[int, ...], num_parameters: float, gmac: float, tolerance: float
+) -> None:
+    with torch.device("meta"):
+        model = create_model(name)
+    cost = measure_cost(model, shape_CTHW)
+    assert cost.num_parameters == count_parameters(model) == pytest.approx(num_parameters, rel=tolerance)
+    assert cost.gmac == pytest.approx(gmac, rel=tolerance)
+
+
+def test_cost_leaves_the_model_alone() -> None:
+    model = tiny_model("i3d_inception").train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    measure_cost(model, (3, 16, 32, 32))
+    assert model.training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_cost_of_a_layer_counted_by_hand() -> None:
+    layer = torch.nn.Conv3d(3, 4, (1, 2, 2), bias=False)
+    cost = measure_cost(layer, (3, 2, 5, 6))
+    assert cost.num_parameters == 3 * 4 * 4
+    assert cost.gmac * 1e9 == pytest.approx(np.prod([2, 4, 5]) * 4 * 3 * 4)
