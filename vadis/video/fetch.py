@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,12 +61,12 @@ def _fetch_by_seeking(reader: FileReader, timeline: Timeline, wanted: list[int])
         key = timeline.key_before(int(timeline.pts_N[wanted[place]]))
         if key < 0:
             raise _DistrustError("the file does not begin with a keyframe")
-        stop = place + 1
-        while stop < len(wanted) and timeline.key_before(int(timeline.pts_N[wanted[stop]])) <= key + 1:
-            # the next GOP follows at once: going on is cheaper than a seek
-            key_of_stop = timeline.key_before(int(timeline.pts_N[wanted[stop]]))
-            if key_of_stop > timeline.key_before(int(timeline.pts_N[wanted[stop - 1]])) + 1:
+        stop, reached = place + 1, key
+        while stop < len(wanted):
+            following = timeline.key_before(int(timeline.pts_N[wanted[stop]]))
+            if following > reached + 1:
                 break
+            reached = following  # the same GOP or the next one: going on is cheaper than a seek
             stop += 1
         yield from _decode_run(reader, timeline, key, wanted[place:stop])
         place = stop
@@ -110,11 +110,11 @@ def _decode_run(reader: FileReader, timeline: Timeline, key: int, wanted: list[i
     raise _DistrustError("pictures are missing after a seek")
 
 
-def _packets_from(reader: FileReader, timeline: Timeline, key: int) -> Iterator[Packet]:
+def _packets_from(reader: FileReader, timeline: Timeline, key: int) -> Generator[Packet]:
     """Packets from keyframe `key` on. Raises _DistrustError where no seek leads there."""
     key_pts, key_dts = int(timeline.key_pts_K[key]), int(timeline.key_dts_K[key])
     stream = reader.source.stream
-    by_pts = "matroska" in reader.source.container.format.name
+    by_pts = "matroska" in reader.source.formats
     targets = [key_pts if by_pts else key_dts, min(key_pts, key_dts)]
     if key > 0:
         targets.append(int(min(timeline.key_pts_K[key - 1], timeline.key_dts_K[key - 1])))

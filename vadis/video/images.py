@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 
@@ -93,7 +93,7 @@ class ImageReader:
             VideoFrame.from_ndarray(np.ascontiguousarray(pixels_HWC), format="rgb24"), index, 1, False
         )
 
-    def shots(self) -> Iterator[Shot]:
+    def shots(self) -> Generator[Shot]:
         """All images, in order."""
         for index in range(len(self.files)):
             self.budget.check()

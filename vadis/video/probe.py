@@ -11,7 +11,7 @@ from vadis.records import AudioStream, Limits, VideoInfo
 from vadis.video.images import ImageReader
 from vadis.video.reader import FileReader, count_pictures
 from vadis.video.scale import orientation_of
-from vadis.video.source import Source, VideoPath
+from vadis.video.source import Source, VideoPath, has_decoder
 
 _HEAD_PACKETS = 512
 _REORDER = 16
@@ -130,9 +130,9 @@ def _number(rate: Fraction | None) -> float | None:
 def _audio_streams(source: Source) -> tuple[AudioStream, ...]:
     found = []
     for stream in source.container.streams.audio:
-        context = stream.codec_context
-        if context is None:
-            found.append(AudioStream("unknown", 0, 0))
-        else:
+        if has_decoder(stream):
+            context = stream.codec_context
             found.append(AudioStream(context.name, context.sample_rate or 0, context.channels or 0))
+        else:
+            found.append(AudioStream("unknown", 0, 0))
     return tuple(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -57,7 +57,7 @@ class FileReader:
         self.read_error: str | None = None
         self.end_ticks: int | None = None
 
-    def packets(self) -> Iterator[Packet]:
+    def packets(self) -> Generator[Packet]:
         """The stream's packets in file order, ending with an empty one that flushes the decoder."""
         errors = 0
         stream, container = self.source.stream, self.source.container
@@ -112,7 +112,7 @@ class FileReader:
                     return []
         return []
 
-    def shots(self) -> Iterator[Shot]:
+    def shots(self) -> Generator[Shot]:
         """All pictures from here to the end, in the decoder's output order.
 
         Raises VideoError: too_large where there are more than `limits.max_frames`, timeout.
@@ -179,12 +179,8 @@ class FileReader:
         that the answer cannot change midway.
         """
         source = self.source
-        names = set(source.container.format.name.split(","))
-        if (
-            source.stream.codec_context.name != "mpeg4"
-            or not names & {"avi", "matroska"}
-            or not source.seekable
-        ):
+        may_pack = source.stream.codec_context.name == "mpeg4" and source.formats & {"avi", "matroska"}
+        if not may_pack or not source.seekable:
             return False
         packets = self.packets()
         try:
@@ -243,7 +239,7 @@ def declared_packets(source: Source) -> int | None:
 
     Call it before reading: the index of some files grows as they are read.
     """
-    if "mov" not in source.container.format.name.split(","):
+    if "mov" not in source.formats:
         return None
     count = len(source.stream.index_entries)
     return count if count > 1 else None
@@ -255,19 +251,18 @@ def declared_end(source: Source) -> Fraction | None:
     MPEG-TS, MPEG-PS, Ogg and raw streams declare nothing: FFmpeg estimates their duration from their end.
     A container's duration is that of its longest stream, so it counts only where there is no sound.
     """
-    names = set(source.container.format.name.split(","))
+    names, stream = source.formats, source.stream
     if not names & {"mov", "matroska", "avi", "flv", "asf"}:
         return None
-    stream = source.stream
     start = (stream.start_time or 0) * source.time_base
     if names & {"mov", "avi"} and stream.duration is not None and stream.duration > 0:
         return start + stream.duration * source.time_base
     stated = parse_clock(stream.metadata.get("DURATION", ""))
     if stated is not None:
         return stated
-    if source.container.streams.audio or source.container.duration is None:
+    if source.container.streams.audio or source.duration is None:
         return None
-    return source.origin + Fraction(source.container.duration, 1_000_000)
+    return source.origin + source.duration
 
 
 def parse_clock(text: str) -> Fraction | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, cast
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -62,7 +63,7 @@ def orientation_of(frame: VideoFrame) -> Orientation:
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return Orientation()
-    raw = bytes(data)
+    raw = bytes(cast("Any", data))
     if len(raw) < 36:
         return Orientation()
     a, b, _, c, d = struct.unpack("=9i", raw[:36])[:5]
@@ -115,6 +116,6 @@ class Scaler:
             threads=self._threads,
         )
         plane = rgb.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : width * 3]
+        rows = np.frombuffer(cast("Any", plane), np.uint8).reshape(-1, plane.line_size)[:height, : width * 3]
         out_HWC[...] = orientation.apply(rows.reshape(height, width, 3))
         return (frame.width, frame.height) == self._coded_size

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import av
 from av.container import InputContainer
@@ -337,7 +337,7 @@ class Source:
             ):
                 pictures += 1
                 continue
-            if stream.codec_context is None:
+            if not has_decoder(stream):
                 unknown = "a codec for which there is no decoder"
                 continue
             if chosen is None or (
@@ -377,6 +377,11 @@ class Source:
                 other.discard = av.stream.Discard.all
 
     @property
+    def formats(self) -> set[str]:
+        """FFmpeg's names of the container."""
+        return set(self.container.format.name.split(","))
+
+    @property
     def time_base(self) -> Fraction:
         """Seconds per tick of the stream's timestamps."""
         return self.stream.time_base or Fraction(1, 1_000_000)
@@ -391,9 +396,15 @@ class Source:
 
     @property
     def duration(self) -> Fraction | None:
-        """Seconds that the container declares (its longest stream), None where it says nothing."""
+        """Seconds on the player's clock that the container declares (its longest stream), or None.
+
+        Matroska and FLV declare the last moment on the file's own clock, others the length.
+        """
         if self.container.duration is not None and self.container.duration > 0:
-            return Fraction(self.container.duration, 1_000_000)
+            seconds = Fraction(self.container.duration, 1_000_000)
+            if self.formats & {"matroska", "flv"} and 0 < self.origin < seconds:
+                seconds -= self.origin
+            return seconds
         if self.stream.duration is not None and self.stream.duration > 0:
             return self.stream.duration * self.time_base
         return None
@@ -408,7 +419,7 @@ class Source:
             and stream.time_base
             and not int(stream.disposition) & int(av.stream.Disposition.attached_pic)
         ]
-        stated = self.container.start_time
+        stated = cast("int | None", self.container.start_time)  # not None by its stub, but it is
         exact = min(starts, default=None)
         if stated is None:
             return exact if exact is not None else Fraction(0)
@@ -430,6 +441,11 @@ class Source:
     def close(self) -> None:
         """Close the container; a file object that was given stays open."""
         self.container.close()
+
+
+def has_decoder(stream: object) -> bool:
+    """True where this build of FFmpeg has a decoder for the stream."""
+    return getattr(stream, "codec_context", None) is not None
 
 
 def decoder_threads() -> int:

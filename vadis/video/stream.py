@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from vadis.records import DecodeReport, Limits, VideoError, VideoInfo
+from vadis.records import DecodeReport, ErrorKind, Limits, VideoError, VideoInfo
 from vadis.video.clock import Clock, Shown, exact_rate
 from vadis.video.frames import Frames
 from vadis.video.images import ImageReader
@@ -194,7 +194,7 @@ class FrameStream:
         expected, short, notes = reader.outcome()
         if reader.num_decoded == 0:
             damaged = reader.num_refused or short
-            kind = "corrupt" if damaged else "empty"
+            kind: ErrorKind = "corrupt" if damaged else "empty"
             raise VideoError(kind, reader.name, "not one frame could be decoded")
         self._report = self._make_report(max(expected, reader.num_decoded), short, notes)
 

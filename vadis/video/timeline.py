@@ -47,9 +47,10 @@ def read_timeline(reader: FileReader) -> Timeline:
     Raises VideoError: too_large where there are more packets than `limits.max_frames`, timeout.
     """
     codec = reader.source.stream.codec_context.name
-    pts, length, key_pts, key_dts = array("q"), array("q"), array("q"), array("q")
+    pts, length, key_pts, key_dts = (array("q") for _ in range(4))
     reason: str | None = None
     reordered = False
+    before: int | None = None
     limit = reader.limits.max_frames
     packets = reader.packets()
     try:
@@ -69,7 +70,8 @@ def read_timeline(reader: FileReader) -> Timeline:
             if pictures > 1:
                 reason = "two pictures in a packet"
                 break
-            reordered = reordered or packet.pts != packet.dts
+            reordered = reordered or (before is not None and packet.pts < before)
+            before = packet.pts
             if packet.is_keyframe:
                 key_pts.append(packet.pts)
                 key_dts.append(packet.pts if packet.dts is None else packet.dts)
@@ -78,12 +80,15 @@ def read_timeline(reader: FileReader) -> Timeline:
                 length.append(max(packet.duration or 0, 0))
     finally:
         packets.close()
-    if reason is None and not reordered and reader.source.stream.codec_context.has_b_frames:
+    # with B-frames some PTS must go back in file order: else they were copied from the DTS (AVI, bad muxers)
+    if reason is None and not reordered and len(pts) > 1 and reader.source.stream.codec_context.has_b_frames:
         reason = "the pictures are reordered, but the timestamps are not"
     return _sorted(pts, length, key_pts, key_dts, reason)
 
 
-def _sorted(pts: array, length: array, key_pts: array, key_dts: array, reason: str | None) -> Timeline:
+def _sorted(
+    pts: array[int], length: array[int], key_pts: array[int], key_dts: array[int], reason: str | None
+) -> Timeline:
     pts_N, length_N = np.asarray(pts, np.int64), np.asarray(length, np.int64)
     place_N = np.argsort(pts_N, kind="stable")
     pts_N, length_N = pts_N[place_N], length_N[place_N]
