@@ -410,7 +410,8 @@ def i3d_inception(
 ) -> InceptionI3d:
     """The RGB stream: 12.7 M parameters, 111.2 G multiply-adds for a clip of 3 x 64 x 224 x 224.
 
-    `tiny` divides every width by 8, for tests. `in_channels=2` makes it take flow.
+    `tiny` divides every width by 8, for tests. `in_channels=2` makes it take flow. `dropout` is the
+    probability of a feature to be left out while training.
     """
     divisor = TINY_DIVISOR if tiny else 1
     return InceptionI3d(num_classes, in_channels=in_channels, dropout=dropout, width_divisor=divisor)
@@ -419,5 +420,8 @@ def i3d_inception(
 def i3d_inception_flow(
     num_classes: int = 400, in_channels: int = 2, tiny: bool = False, dropout: float = 0.5
 ) -> InceptionI3d:
-    """The flow stream: the same network on u and v, clipped to 20 pixels and divided by 20."""
+    """The flow stream: the same network on u and v, clipped to 20 pixels and divided by 20.
+
+    12.7 M parameters, 102.3 G multiply-adds for a clip of 2 x 64 x 224 x 224; `dropout` as for RGB.
+    """
     return i3d_inception(num_classes, in_channels, tiny, dropout)
