@@ -1,15 +1,18 @@
 """Teach the published I3D your own classes: a folder of clips for each class, a plain PyTorch loop.
 
     python examples/finetune.py CLIPS        where CLIPS/jump/a.mp4, CLIPS/run/b.mp4, ...
+    vadis predict new.mp4 --model finetuned.safetensors
 
 Sees the first 2.56 seconds of each clip. With 64 frames of 224 x 224, a step on one clip wants about
 6 GB of memory; on two CPU cores it takes some seconds.
 """
 
+import json
 import sys
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,21 +41,19 @@ def main(folder: str, model: VideoModel | None = None, epochs: int = 3, rate: fl
     for module in model.modules():  # with one clip a step, batch norm keeps what it learnt on Kinetics
         if isinstance(module, nn.BatchNorm3d):
             module.eval()
-    losses = []
+    losses: list[float] = []
     for epoch in range(epochs):
-        total = 0.0
         for index in torch.randperm(len(videos)).tolist():
             video, label = videos[index]
             loss = F.cross_entropy(model(read_clip(video, model.spec)[None]), torch.tensor([label]))
             optimiser.zero_grad()
             loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
-            total += loss.item()
-        losses.append(total / len(videos))
-        print(
-            f"epoch {epoch + 1}: loss {losses[-1]:.3f} over {len(videos)} clips, {len(class_names)} classes"
-        )
-    torch.save(model.state_dict(), "finetuned.pt")
+            losses.append(loss.item())
+        print(f"epoch {epoch + 1}: mean loss {sum(losses[-len(videos) :]) / len(videos):.3f}")
+    facts = {"model": "i3d_inception", "num_classes": len(class_names), "class_names": class_names}
+    save_file(model.state_dict(), "finetuned.safetensors", {"vadis": json.dumps(facts)})
     return losses
 
 
