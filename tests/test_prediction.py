@@ -146,7 +146,7 @@ def test_a_video_is_predicted_with_its_report(tiny: Predictor, clip: Path) -> No
     assert [len(window.labels) for window in prediction.windows] == [3, 3, 3]
     times = [(window.start_seconds, window.end_seconds) for window in prediction.windows]
     # 180 frames at 25 fps: windows from 0, 64 and, to end with the video, 116
-    assert times == pytest.approx([(0.0, 2.56), (2.56, 5.12), (4.64, 7.2)])
+    assert np.array(times) == pytest.approx(np.array([(0.0, 2.56), (2.56, 5.12), (4.64, 7.2)]))
     assert prediction.spans[0].start_seconds == 0.0
     assert prediction.spans[-1].end_seconds == pytest.approx(7.2)
     assert len(prediction.labels) == 3
@@ -196,8 +196,8 @@ def test_the_paper_protocol_is_one_pass(tiny: Predictor, clip: Path) -> None:
 def test_batches_change_nothing(clip: Path) -> None:
     torch.manual_seed(0)
     network = create_model("i3d_inception", tiny=True, num_classes=6)
-    one = Predictor(network, engine="torch", batch_size=1).predict(clip, stride_seconds=0.4)
-    four = Predictor(network, engine="torch", batch_size=4).predict(clip, stride_seconds=0.4)
+    one = Predictor(network, engine="torch", batch_size=1).predict(clip, stride_seconds=1.2)
+    four = Predictor(network, engine="torch", batch_size=4).predict(clip, stride_seconds=1.2)
     assert [w.labels[0].label for w in one.windows] == [w.labels[0].label for w in four.windows]
     assert one.labels[0].score == pytest.approx(four.labels[0].score, rel=1e-4)
 

@@ -118,10 +118,14 @@ def _to_frames(seconds: float, rate: float, what: str) -> int:
 
 @dataclass
 class Cut:
-    """One window of a video: frames_THWC (uint8, cropped) from `first` of the sampled frames on."""
+    """One window of a video: frames_THWC (uint8, cropped), made of sampled frames `first` to `last`.
+
+    `first_seconds` and `last_seconds` are the times at which those two frames begin to be shown.
+    """
 
     first: int
-    start_seconds: float
+    last: int
+    first_seconds: float
     last_seconds: float
     frames_THWC: np.ndarray
 
@@ -130,7 +134,7 @@ def cut_windows(chunks: Iterable[Frames], protocol: Protocol) -> Iterator[Cut]:
     """Cut a stream of frames into the windows of a protocol; memory: one window and one chunk.
 
     Yields nothing for an empty stream. The last window ends with the video, so it may overlap the one
-    before. Times are those of the window's first and last frame, in seconds on the player's clock.
+    before. Times are in seconds on the player's clock.
     """
     held: deque[tuple[float, np.ndarray]] = deque(maxlen=protocol.window)
     num_frames, covered = 0, 0
@@ -150,7 +154,8 @@ def cut_windows(chunks: Iterable[Frames], protocol: Protocol) -> Iterator[Cut]:
 def _make_cut(held: deque[tuple[float, np.ndarray]], first: int, protocol: Protocol) -> Cut:
     wanted = protocol.window if protocol.loop else max(len(held), protocol.min_frames * protocol.frame_stride)
     order = [index % len(held) for index in range(0, wanted, protocol.frame_stride)]
-    return Cut(first, held[0][0], held[-1][0], np.stack([held[index][1] for index in order]))
+    frames_THWC = np.stack([held[index][1] for index in order])
+    return Cut(first, first + len(held) - 1, held[0][0], held[-1][0], frames_THWC)
 
 
 def crop_centre(frames_THWC: np.ndarray, crop: int) -> np.ndarray:
@@ -385,12 +390,14 @@ class Predictor:
             total_K = logits_BK.sum(0, dtype=np.float64) + (0.0 if total_K is None else total_K)
             for cut, logits_K in zip(cuts, logits_BK, strict=True):
                 labels = rank_labels(logits_K, self.class_names, top_k)
-                windows.append(Window(cut.start_seconds, cut.last_seconds, labels))
+                windows.append(_make_window(cut, labels, stream, protocol))
             if progress is not None:
-                progress(cuts[-1].last_seconds - windows[0].start_seconds, stream.info.duration_seconds)
+                progress(windows[-1].end_seconds, stream.info.duration_seconds)
         if total_K is None:
             raise VideoError("empty", video, "not one frame could be decoded")
-        windows = _close_gaps(windows, stream, protocol)
+        # windows last until their last frame stops being shown, and none lasts longer than the video
+        end = (stream.start_seconds or 0.0) + (stream.duration_seconds or 0.0)
+        windows = [replace(w, end_seconds=max(w.start_seconds, min(w.end_seconds, end))) for w in windows]
         report = stream.report
         return Prediction(
             video=video,
@@ -407,20 +414,13 @@ class Predictor:
         )
 
 
-def _close_gaps(windows: list[Window], stream: Stream, protocol: Protocol) -> list[Window]:
-    """A window lasts until its last frame stops being shown, not until it starts being shown."""
-    end_of_video = (stream.start_seconds or 0.0) + (stream.duration_seconds or 0.0)
-    rate = protocol.fps or stream.info.frame_rate
-    frame_seconds = 1.0 / rate if rate else 0.0
-    closed = [
-        replace(
-            window,
-            end_seconds=max(window.start_seconds, min(window.end_seconds + frame_seconds, end_of_video)),
-        )
-        for window in windows
-    ]
-    closed[-1] = replace(closed[-1], end_seconds=max(closed[-1].start_seconds, end_of_video))
-    return closed
+def _make_window(cut: Cut, labels: tuple[LabelScore, ...], stream: Stream, protocol: Protocol) -> Window:
+    """A window's times: those of the sampling grid, or of the frames themselves where there is none."""
+    if protocol.fps is None:
+        rate = stream.info.frame_rate
+        return Window(cut.first_seconds, cut.last_seconds + (1 / rate if rate else 0.0), labels)
+    start = stream.start_seconds or 0.0
+    return Window(start + cut.first / protocol.fps, start + (cut.last + 1) / protocol.fps, labels)
 
 
 def _check_top_k(top_k: int) -> None:
