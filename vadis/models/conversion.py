@@ -7,6 +7,7 @@ the process bounds its own memory, processor time and output, and unpickles noth
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import pickle
@@ -142,7 +143,8 @@ def read_pickle(content: bytes) -> Arrays:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
             if opcode.name not in OPCODES:
                 raise CheckpointError(f"its pickle uses {opcode.name}, which arrays do not need")
-            if max(count, argument if opcode.name == "LONG_BINPUT" else 0) > MAX_PICKLE_OPCODES:
+            place = int(argument or 0) if opcode.name == "LONG_BINPUT" else 0
+            if max(count, place) > MAX_PICKLE_OPCODES:
                 raise CheckpointError(f"its pickle has more than {MAX_PICKLE_OPCODES} steps")
             if opcode.name == "GLOBAL":
                 _admit(*str(argument).split(" ", 1))
@@ -261,6 +263,8 @@ def expected_shapes(model: str, num_classes: int) -> dict[str, tuple[int, ...]]:
 def convert(request: dict[str, Any]) -> dict[str, Any]:
     """Read, rename, check and write one checkpoint; see `main` for the fields."""
     path = Path(request["file"])
+    if request["model"] not in MODELS:
+        raise CheckpointError(f"no model is called {request['model']!r}; known are {', '.join(MODELS)}")
     own: dict[str, str] = {}
     if request.get("member"):
         arrays = read_pickle(read_archive_member(path, request["member"]))
@@ -272,6 +276,13 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
     check_shapes(state, expected_shapes(request["model"], num_classes))
     safetensors.numpy.save_file(state, request["out"])
     return {"layout": layout, "num_classes": num_classes, "own": own}
+
+
+def input_bytes(path: Path) -> int:
+    """Return the size in bytes of a checkpoint, for a TensorFlow bundle that of all its files."""
+    prefix = bundle_prefix(path)
+    files = [path] if prefix is None else prefix.parent.glob(glob.escape(prefix.name) + ".*")
+    return sum(file.stat().st_size for file in files)
 
 
 def bound_resources(file_bytes: int, seconds: int) -> None:
@@ -302,7 +313,7 @@ def main() -> int:
     request = json.load(sys.stdin)
     torch.set_num_threads(1)
     try:
-        bound_resources(Path(request["file"]).stat().st_size, request["seconds"])
+        bound_resources(input_bytes(Path(request["file"])), request["seconds"])
         answer = convert(request)
     except (CheckpointError, LayoutError, BundleError) as error:
         answer = {"error": str(error)}

