@@ -23,12 +23,14 @@ import vadis
 ROOT = Path(vadis.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
+KEYED = re.compile(r"(dict|Mapping)\[str, [\w.]+\]")  # of any shapes: a state_dict
 ARRAY = re.compile(r"\b(Tensor|ndarray|NDArray|ArrayLike)\b")
 SUFFIX = re.compile(r"[a-z0-9]_[A-Z][A-Z0-9]*$")
 SHAPE = re.compile(
     r"\b[a-z]\w*_[A-Z][A-Z0-9]*\b"  # logits_BK
     r"|\([A-Z0-9](, ?[\w.]+)*,?( ?\.\.\.)?\)"  # (K, 4)
-    r"|\b\d+ ?x ?\d+|\bH ?x ?W|\bshapes?\b|\bscalars?\b|\baxes\b|\baxis\b|\bevery tensor\b|\bstate_dict\b"
+    r"|\b[A-Z](,[A-Z])+\b|\b\d+ ?x ?\w|\bH ?x ?W|\bshapes?\b|\bscalars?\b|\baxes\b|\baxis\b"
+    r"|\bevery tensor\b|\bstate_dict\b"
 )
 UNIT = re.compile(
     r"second|\bfps\b|\bHz\b|\brates?\b|\bpixel|\bdegree|\bradian|\bmet(er|re)s?\b|\bbytes?\b|\bMB\b|\bGB\b"
@@ -86,8 +88,8 @@ def faults(source: str, in_models: bool) -> list[str]:
             found.append(f"{where} has no docstring")
             continue
         given = parameters(function)
-        arrays = [arg for arg, kind in given if ARRAY.search(kind)]
-        result = ast.unparse(function.returns) if function.returns else ""
+        arrays = [arg for arg, kind in given if ARRAY.search(KEYED.sub("", kind))]
+        result = KEYED.sub("", ast.unparse(function.returns)) if function.returns else ""
         named = all(SUFFIX.search(arg) for arg in arrays)
         alike = named and len(arrays) == 1 and len(ARRAY.findall(result)) == 1
         if not SHAPE.search(words) and not alike and (not named or ARRAY.search(result)):

@@ -252,6 +252,11 @@ def test_weights_named_twice() -> None:
         create_model("i3d_inception.k400", weights="k600")
 
 
+def test_published_weights_are_for_the_full_network() -> None:
+    with pytest.raises(ValueError, match="leave out tiny"):
+        create_model("i3d_inception.k400", tiny=True)
+
+
 def test_a_wrong_option_is_an_error() -> None:
     with pytest.raises(TypeError, match="drop_out"):
         create_model("i3d_inception", drop_out=0.1)

@@ -77,6 +77,8 @@ def create_model(
         model.name = model_name
         model.options = {"tiny": tiny, **options}
         return model
+    if tiny and isinstance(source, str):
+        raise ValueError(f"{source} is for the full network: leave out tiny, or the weights")
     from vadis.models.weights import load
 
     loaded = load(source)

@@ -223,7 +223,7 @@ def slowfast_starts(
 
 
 def spread_float32(start: float, end: float, num_frames: int) -> npt.NDArray[np.float32]:
-    """`num_frames` float32 values from start to end: what `torch.linspace` gives on a CPU, bit for bit.
+    """values_T (T = num_frames, float32) from start to end: what `torch.linspace` gives on a CPU, to the bit.
 
     Its kernel works from both ends in float32 with a fused multiply-add; a float64 linspace truncates to
     another frame in about 1 of 100 SlowFast clips.
