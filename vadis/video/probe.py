@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 from vadis.records import AudioStream, Limits, VideoInfo
 from vadis.video.images import ImageReader
 from vadis.video.reader import FileReader, count_pictures
 from vadis.video.scale import orientation_of
-from vadis.video.source import Source, VideoPath, has_decoder
+from vadis.video.source import Source, VideoPath, has_decoder, is_folder
 
 _HEAD_PACKETS = 512
 _REORDER = 16
@@ -25,8 +25,8 @@ def probe(path: VideoPath, *, count_frames: bool = False, limits: Limits = Limit
     whole file; otherwise the latter looks at the first 512 packets.
     Raises VideoError (not_found, not_video, no_video_stream, refused, too_large, corrupt, timeout).
     """
-    if isinstance(path, str | os.PathLike) and Path(path).is_dir():
-        return ImageReader(Path(path), limits).describe()
+    if is_folder(path):
+        return ImageReader(Path(cast("str", path)), limits).describe()
     reader = FileReader(path, limits)
     try:
         with reader.budget:

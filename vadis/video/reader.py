@@ -91,8 +91,9 @@ class FileReader:
         if packet.is_discard:
             return
         self.num_packets += count_pictures(self.source.stream.codec_context.name, packet)
-        if packet.pts is not None:
-            end = packet.pts + (packet.duration or 0)
+        stamp = packet.dts if packet.pts is None or "avi" in self.source.formats else packet.pts
+        if stamp is not None:
+            end = stamp + (packet.duration or 0)
             self.end_ticks = end if self.end_ticks is None else max(self.end_ticks, end)
 
     def decode(self, packet: Packet | None) -> list[VideoFrame]:
@@ -255,6 +256,9 @@ def declared_end(source: Source) -> Fraction | None:
     if not names & {"mov", "matroska", "avi", "flv", "asf"}:
         return None
     start = (stream.start_time or 0) * source.time_base
+    if "avi" in names and stream.frames > 0:
+        # the header's count; FFmpeg guesses a duration anew where the file is cut off
+        return start + stream.frames * source.time_base
     if names & {"mov", "avi"} and stream.duration is not None and stream.duration > 0:
         return start + stream.duration * source.time_base
     stated = parse_clock(stream.metadata.get("DURATION", ""))

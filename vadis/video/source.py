@@ -112,39 +112,47 @@ def classify_failure(head: bytes) -> tuple[ErrorKind, str]:
 def is_cut_off(file: BinaryIO, head: bytes, size: int) -> bool:
     """True where the outermost boxes (mp4, Matroska, RIFF) claim more bytes than the file has.
 
-    file: seekable; head: its first 4096 bytes; size: its length in bytes.
+    A GIF ends with a semicolon. file: seekable; head: its first 4096 bytes; size: its length in bytes.
     """
     if head[:4] == b"RIFF":
-        return (
-            int.from_bytes(head[4:8], "little") + 8 > size and int.from_bytes(head[4:8], "little") < 2**32 - 1
-        )
+        length = int.from_bytes(head[4:8], "little")
+        return length + 8 > size and length < 2**31 - 1  # writers that never came back leave all ones
+    if head[:4] == b"GIF8":
+        file.seek(max(0, size - 64))
+        return not file.read(64).rstrip(b"\0\n").endswith(b";")
     if head[:4] == b"\x1a\x45\xdf\xa3":
-        start = head.find(b"\x18\x53\x80\x67")
-        if start < 0 or start + 12 > len(head):
-            return False
-        width = 9 - head[start + 4].bit_length() if head[start + 4] else 0
-        if width == 0:
-            return False
-        value = int.from_bytes(head[start + 4 : start + 4 + width], "big") & ((1 << (7 * width)) - 1)
-        unknown = (1 << (7 * width)) - 1
-        return value != unknown and start + 4 + width + value > size
-    if head[4:8] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"):
-        return False
+        return _matroska_end(head) > size
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"):
+        return _boxes_end(file, size) > size
+    return False
+
+
+def _matroska_end(head: bytes) -> int:
+    """Where the segment ends, in bytes from the start of the file; 0 where its size is left open."""
+    start = head.find(b"\x18\x53\x80\x67") + 4
+    if start < 4 or start + 8 > len(head) or head[start] == 0:
+        return 0
+    width = 9 - head[start].bit_length()
+    unknown = (1 << (7 * width)) - 1
+    value = int.from_bytes(head[start : start + width], "big") & unknown
+    return 0 if value == unknown else start + width + value
+
+
+def _boxes_end(file: BinaryIO, size: int) -> int:
+    """Where the last outermost box of an mp4 file ends by its own account, in bytes from the start."""
     position = 0
-    for _ in range(10_000):
+    for _ in range(100_000):
         if position >= size:
-            return position > size
+            break
         file.seek(position)
         box = file.read(16)
         length = int.from_bytes(box[:4], "big")
         if length == 1 and len(box) == 16:
             length = int.from_bytes(box[8:16], "big")
-        if length == 0:
-            return False  # up to the end of the file
         if length < 8:
-            return False  # no box: padding after the last one
+            break  # 0: up to the end of the file; else no box, but padding after the last one
         position += length
-    return False
+    return position
 
 
 @contextmanager
@@ -205,9 +213,7 @@ class Budget:
 class _Pipe:
     """A file object for FFmpeg over one that may not seek: peeks at the head, never closes, counts bytes."""
 
-    def __init__(self, file: BinaryIO, name: str, max_bytes: int | None) -> None:
-        self._file = file
-        self._name = name
+    def __init__(self, file: BinaryIO, max_bytes: int | None) -> None:
         self._max_bytes = max_bytes
         self._count = 0
         read1 = getattr(file, "read1", None)  # returns what is there, so that a live pipe does not stall
@@ -264,22 +270,20 @@ class Source:
 
     def _target(self, path: VideoPath) -> tuple[Any, bytes]:
         """What to hand to FFmpeg, and the first bytes. Paths become `file:` + absolute path."""
-        if isinstance(path, bytes):
-            self.size_bytes = len(path)
-            self._check_size(len(path))
-            return io.BytesIO(path), path[:_SNIFF_BYTES]
         if isinstance(path, str | os.PathLike):
             return self._target_of_path(os.fspath(path))
-        if getattr(path, "seekable", lambda: False)():
-            head = path.read(_SNIFF_BYTES)
-            path.seek(0, os.SEEK_END)
-            self.size_bytes = path.tell()
-            path.seek(0)
-            self._check_size(self.size_bytes)
-            return path, head
+        file: BinaryIO = io.BytesIO(path) if isinstance(path, bytes) else path
         with ffmpeg_errors(self.name, "reading"):
-            self._pipe = _Pipe(path, self.name, self.limits.max_bytes)
-        return self._pipe, self._pipe.head
+            if not getattr(file, "seekable", lambda: False)():
+                self._pipe = _Pipe(file, self.limits.max_bytes)
+                return self._pipe, self._pipe.head
+            self.size_bytes = file.seek(0, os.SEEK_END)
+            self._check_size(self.size_bytes)
+            file.seek(0)
+            head = file.read(_SNIFF_BYTES)
+            self.cut_off = is_cut_off(file, head, self.size_bytes)
+            file.seek(0)
+        return file, head
 
     def _target_of_path(self, text: str) -> tuple[str, bytes]:
         if "\0" in text:
@@ -323,7 +327,9 @@ class Source:
                 limit = self.limits.max_bytes
                 raise VideoError("too_large", self.name, f"more than {limit} bytes (max_bytes)") from error
             kind, message = classify_failure(head)
-            raise VideoError(kind, self.name, message) from error
+            hint = "an mp4 that comes through a pipe needs its index first (`-movflags faststart`)"
+            from_pipe = kind == "corrupt" and self._pipe is not None and head[4:8] == b"ftyp"
+            raise VideoError(kind, self.name, message, hint if from_pipe else None) from error
 
     def _choose_stream(self) -> VideoStream:
         """The first video stream that is no cover picture; one marked as default goes first."""
@@ -441,6 +447,14 @@ class Source:
     def close(self) -> None:
         """Close the container; a file object that was given stays open."""
         self.container.close()
+
+
+def is_folder(path: VideoPath) -> bool:
+    """True for the path of a folder; False for whatever else, also for names that cannot exist."""
+    try:
+        return isinstance(path, str | os.PathLike) and Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def has_decoder(stream: object) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from vadis.video.images import ImageReader
 from vadis.video.probe import describe
 from vadis.video.reader import FileReader
 from vadis.video.scale import Scaler
-from vadis.video.source import VideoPath
+from vadis.video.source import VideoPath, is_folder
 
 Reader: TypeAlias = FileReader | ImageReader
 
@@ -57,8 +56,8 @@ class Stream(Protocol):
 
 def open_reader(path: VideoPath, limits: Limits, threads: int | None = None) -> Reader:
     """A reader for a file, a folder of images, bytes or a file object."""
-    if isinstance(path, str | os.PathLike) and Path(path).is_dir():
-        return ImageReader(Path(path), limits)
+    if is_folder(path):
+        return ImageReader(Path(cast("str", path)), limits)
     return FileReader(path, limits, threads=threads)
 
 
@@ -196,6 +195,9 @@ class FrameStream:
             damaged = reader.num_refused or short
             kind: ErrorKind = "corrupt" if damaged else "empty"
             raise VideoError(kind, reader.name, "not one frame could be decoded")
+        lost = expected - reader.num_decoded - reader.num_refused
+        if lost > 0 and not short:
+            notes.append(f"the decoder gave {lost} pictures fewer than the file holds")
         self._report = self._make_report(max(expected, reader.num_decoded), short, notes)
 
     def _make_report(self, expected: int, short: bool, notes: list[str]) -> DecodeReport:
