@@ -194,7 +194,10 @@ class FrameStream:
         if reader.num_decoded == 0:
             damaged = reader.num_refused or short
             kind: ErrorKind = "corrupt" if damaged else "empty"
-            raise VideoError(kind, reader.name, "not one frame could be decoded")
+            piped = isinstance(reader, FileReader) and not reader.source.seekable
+            hint = "an mp4 that comes through a pipe needs its index first (`-movflags faststart`)"
+            message = "not one frame could be decoded"
+            raise VideoError(kind, reader.name, message, hint if piped and damaged else None)
         lost = expected - reader.num_decoded - reader.num_refused
         if lost > 0 and not short:
             notes.append(f"the decoder gave {lost} pictures fewer than the file holds")
