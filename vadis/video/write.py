@@ -120,6 +120,9 @@ class VideoWriter:
         self._rate = self.fps.numerator * -(-90_000 // self.fps.numerator)
         self._last_pts = -1
         self._end_seconds = 0.0
+        self._first_pts = 0
+        self._first_dts = 0
+        self._held: av.Packet | None = None
         self._durations: dict[int, int] = {}  # of the frames inside the encoder, ticks by PTS
 
     def __enter__(self) -> VideoWriter:
@@ -183,6 +186,8 @@ class VideoWriter:
         )
         frame.pts, frame.time_base, frame.duration = pts, Fraction(1, self._rate), max(ticks, 1)
         self._mux_sound(pts / self._rate)
+        if self.num_frames == 0:
+            self._first_pts = pts
         self._durations[pts] = frame.duration
         self._mux_pictures(frame)
         self._last_pts = pts
@@ -216,13 +221,26 @@ class VideoWriter:
             self._sound_stream.codec_context.bit_rate = 64_000 * self.sound.channels
 
     def _mux_pictures(self, frame: av.VideoFrame | None) -> None:
-        """Encode a frame (None: the rest); packets get the durations that the encoder drops."""
-        packets = self._stream.encode(frame)
-        for packet in packets:
-            if packet.pts is not None and packet.time_base is not None:
-                pts = round(packet.pts * packet.time_base * self._rate)
-                packet.duration = round(self._durations.pop(pts, 0) / (packet.time_base * self._rate))
-        self._mux(packets)
+        """Encode a frame (None: the rest), all but the last packet go to the file.
+
+        The encoder drops durations. A container sums them in decoding order, so it is the last packet
+        there that makes the file as long as its frames are shown.
+        """
+        for packet in self._stream.encode(frame):
+            if packet.pts is None or packet.dts is None or packet.time_base is None:
+                raise RuntimeError(f"{self.path}: the encoder gave a packet without a time")
+            tick = packet.time_base * self._rate
+            packet.duration = round(self._durations.pop(round(packet.pts * tick), 1) / tick)
+            if self._held is None:
+                self._first_dts = packet.dts
+            else:
+                self._mux([self._held])
+            self._held = packet
+        if frame is None and self._held is not None:
+            tick = (self._held.time_base or Fraction(1, self._rate)) * self._rate
+            shown = round((self._end_seconds * self._rate - self._first_pts) / tick)
+            self._held.duration = max(1, shown - (self._held.dts or 0) + self._first_dts)
+            self._mux([self._held])
 
     def _mux(self, packets: list[av.Packet]) -> None:
         if packets and self._container is not None:
