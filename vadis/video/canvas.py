@@ -165,7 +165,8 @@ class Canvas:
         self, left: float, top: float, right: float, bottom: float, fill: Colour, radius: float = 0
     ) -> None:
         """A filled rectangle with corners rounded by `radius` pixels; at least half a pixel wide."""
-        corners = [left * SMOOTH, top * SMOOTH, max(right * SMOOTH - 1, left * SMOOTH), bottom * SMOOTH - 1]
+        x0, y0 = left * SMOOTH, top * SMOOTH
+        corners = [x0, y0, max(right * SMOOTH - 1, x0), max(bottom * SMOOTH - 1, y0)]
         radius = min(radius, (right - left) / 2, (bottom - top) / 2)
         if radius > 0:
             self._draw.rounded_rectangle(corners, radius * SMOOTH, fill=fill)

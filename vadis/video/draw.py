@@ -238,8 +238,8 @@ def _draw_lane(
     for span in lane.spans:
         x0, x1 = left + span.start_seconds * across, left + span.end_seconds * across
         canvas.box(x0 + 0.5, base + 2, max(x1 - 0.5, x0 + 2), base + BAR - 2, lane.colour, 3)
-        number = "" if span.score is None else f"{span.score:.2f}"
-        for text in (f"{span.class_name}  {number}".strip(), number):
+        figure = "" if span.score is None else f"{span.score:.2f}"
+        for text in (f"{span.class_name}  {figure}".strip(), figure):
             if text and text_width(text, 13) + 12 <= x1 - x0:
                 ink = ink_on(lane.colour)
                 canvas.text(x0 + 7, base + BAR / 2, text, 13, ink, anchor="lm")
