@@ -81,6 +81,7 @@ def _decode_run(reader: FileReader, timeline: Timeline, key: int, wanted: list[i
     context = reader.source.stream.codec_context
     started = False
     place = 0
+    reader.suspicion.forget()
     packets = _packets_from(reader, timeline, key)
     try:
         for packet in packets:
@@ -96,11 +97,12 @@ def _decode_run(reader: FileReader, timeline: Timeline, key: int, wanted: list[i
                     if frame.pts != first_expected or (frame.pts == key_pts and not frame.key_frame):
                         raise _DistrustError("a keyframe mark is wrong")
                     started = True
+                damaged = reader.suspicion.is_corrupt(frame)
                 if frame.pts in by_pts:
                     if frame.pts != queue[place]:
                         raise _DistrustError("pictures are missing or out of order after a seek")
                     place += 1
-                    yield Picture(by_pts[frame.pts], frame, frame.is_corrupt)
+                    yield Picture(by_pts[frame.pts], frame, damaged)
                     if place == len(queue):
                         return
             reader.budget.check()

@@ -12,6 +12,7 @@ from av.video.frame import VideoFrame
 
 from vadis.records import Limits, VideoError
 from vadis.video.source import Budget, Source, VideoPath
+from vadis.video.suspicion import Suspicion
 
 MAX_READ_ERRORS = 8
 """Read errors in a row after which the file counts as ended."""
@@ -56,6 +57,7 @@ class FileReader:
         self.num_decoded = 0
         self.read_error: str | None = None
         self.end_ticks: int | None = None
+        self.suspicion = Suspicion()
 
     def packets(self) -> Generator[Packet]:
         """The stream's packets in file order, ending with an empty one that flushes the decoder."""
@@ -100,6 +102,8 @@ class FileReader:
         """Feed one packet (None or an empty one: flush) and return the pictures that come out, in order."""
         context = self.source.stream.codec_context
         ending = packet is None or packet.size == 0
+        if packet is not None and packet.is_corrupt:
+            self.suspicion.packet_damaged(packet)
         for _ in range(MAX_READ_ERRORS):
             try:
                 return context.decode(None if ending else packet)
@@ -109,6 +113,7 @@ class FileReader:
                 raise VideoError("too_large", self.name, "not enough memory to decode a frame") from error
             except (av.FFmpegError, ValueError, OSError, RuntimeError, OverflowError):
                 self.num_refused += 1
+                self.suspicion.packet_refused(None if ending else packet)
                 if not ending:
                     return []
         return []
@@ -128,7 +133,7 @@ class FileReader:
                         raise VideoError(
                             "too_large", self.name, f"more frames than the limit (max_frames) of {limit}"
                         )
-                    yield Shot(frame, frame.pts, frame.duration or 0, frame.is_corrupt)
+                    yield Shot(frame, frame.pts, frame.duration or 0, self.suspicion.is_corrupt(frame))
                 self.budget.check()
         finally:
             packets.close()
@@ -156,6 +161,7 @@ class FileReader:
         self.num_packets = self.num_packets_all = self.num_decoded = self.num_refused = 0
         self.read_error = None
         self.end_ticks = None
+        self.suspicion.forget()
 
     @property
     def time_base(self) -> Fraction:
