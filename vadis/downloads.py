@@ -37,8 +37,8 @@ from vadis.records import VadisError
 Progress = Callable[[int, int | None], None]
 """Called with (bytes done, bytes in total or None where the server does not say)."""
 
-CHUNK_BYTES = 256 * 1024
-MAX_BYTES = 4 * 2**30
+CHUNK_BYTES, MAX_BYTES = 2**18, 2**32
+FREE_BYTES = 2**20  # a broken connection that brought so much does not count as a failed try
 
 
 class DownloadError(VadisError):
@@ -73,8 +73,8 @@ def lock(path: Path, *, timeout_seconds: float = 3600.0) -> Iterator[None]:
     Raises DownloadError when another process holds it for longer than `timeout_seconds`.
     """
     lock_path = path.with_name(path.name + ".lock")
+    lock_path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        lock_path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(lock_path, timeout=timeout_seconds):
             yield
     except filelock.Timeout as error:
@@ -94,9 +94,7 @@ def git_blob_sha1_of(path: Path) -> str:
     """Return git's name of a file's content, hexadecimal: SHA-1 of `blob <size>\\0` and the content."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as file:
-        while block := file.read(CHUNK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
 def check_hash(path: Path, *, sha256: str | None = None, git_blob_sha1: str | None = None) -> str | None:
@@ -130,7 +128,8 @@ def download(
 
     A `target` that is there and right is kept as it is. Otherwise bytes go to `<target>.part`, which a
     later call continues (Range with If-Range), and the finished file is renamed into place at once. A
-    connection that drops, or brings under 1 KiB in `stall_seconds`, is taken up again, with `attempts` tries.
+    connection that drops, or brings under 1 KiB in `stall_seconds`, is taken up again; `attempts` in a row
+    that bring next to nothing end it.
     Raises DownloadError (naming the address and what to do) and ValueError for a call without a hash.
     """
     if sha256 is None and git_blob_sha1 is None:
@@ -171,11 +170,11 @@ class _StallError(Exception):
 def _fetch(
     url: str, part: Path, progress: Progress | None, stall_seconds: float, attempts: int, max_bytes: int
 ) -> None:
-    """Complete `part`, taking the connection up again where it breaks."""
-    problem = ""
-    for attempt in range(attempts):
-        if attempt:
-            time.sleep(min(0.5 * 2**attempt, 8.0))
+    """Complete `part`, taking the connection up again where it breaks; tries that add bytes are free."""
+    problem, failures, most = "", 0, 0
+    while failures < attempts:
+        if problem:
+            time.sleep(min(0.25 * 2**failures, 8.0))
         try:
             if _continue(url, part, progress, stall_seconds, max_bytes):
                 return
@@ -188,6 +187,9 @@ def _fetch(
             problem = str(getattr(error, "reason", "") or error) or type(error).__name__
         except _StallError:
             problem = f"less than 1 KiB came in {stall_seconds:g} s"
+        size = part.stat().st_size if part.exists() else 0
+        failures = 0 if size >= most + FREE_BYTES else failures + 1
+        most = max(most, size)
     kept = part.stat().st_size if part.exists() else 0
     again = f"; {kept} bytes are kept and the next try goes on from there" if kept else ""
     raise DownloadError(f"{url} could not be fetched: {problem}{again}. Check the network or proxy")
@@ -280,17 +282,12 @@ def _check_room(url: str, part: Path, have: int, total: int | None, max_bytes: i
 
 def _opener() -> urllib.request.OpenerDirector:
     """An opener that speaks http and https only (no file:, ftp: or data:, also not by redirect)."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPErrorProcessor,
-        urllib.request.UnknownHandler,
-    ):
+    parts = urllib.request
+    opener = parts.OpenerDirector()
+    for handler in (parts.ProxyHandler, parts.HTTPHandler, parts.HTTPSHandler, parts.HTTPRedirectHandler):
         opener.add_handler(handler())
+    for answer in (parts.HTTPDefaultErrorHandler, parts.HTTPErrorProcessor, parts.UnknownHandler):
+        opener.add_handler(answer())
     return opener
 
 
@@ -411,7 +408,10 @@ def _run_pip(
     requirements.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n", "utf-8")
     archives = scratch / "archives"
     archives.mkdir()
-    speaks_raw = int(importlib.metadata.version("pip").split(".")[0]) >= 25  # --progress-bar raw
+    try:
+        speaks_raw = int(importlib.metadata.version("pip").split(".")[0]) >= 25  # --progress-bar raw
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        speaks_raw = False
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--no-input"]
     command += ["--disable-pip-version-check", "--progress-bar", "raw" if speaks_raw else "off"]
     command += [*package.pip_options, "--dest", str(archives), "--requirement", str(requirements)]

@@ -25,6 +25,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from vadis.downloads import (
@@ -379,7 +380,7 @@ def _convert(
                 f"{file} has a head for {answer['num_classes']} classes, "
                 f"the label set {metadata.get('classes')} has {len(names)} names"
             )
-        return save(safetensors.torch.load(fresh.read_bytes()), target, metadata)
+        return save(load_tensors(fresh.read_bytes()), target, metadata)
 
 
 def save(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, Any]) -> Path:
