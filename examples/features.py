@@ -14,6 +14,7 @@ from vadis.video.transform import prepare_clip
 
 
 def main(video: str, target: str, model: VideoModel | None = None) -> None:
+    """Write features_ND and the seconds_N2 of each vector\'s first and last frame to `target`."""
     model = (model or vadis.create_model("i3d_inception.k400")).eval()
     spec = model.spec
     features, times = [], []

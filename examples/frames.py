@@ -12,6 +12,7 @@ import vadis
 
 
 def main(video: str, *seconds: str, folder: str = ".") -> None:
+    """Save the frames shown at some times, in seconds, into `folder`."""
     info = vadis.probe(video)
     print(f"{video}: {info.codec} in {info.container}, {info.width}x{info.height}, {info.duration_seconds} s")
     frames = vadis.decode(video, seconds=[float(second) for second in seconds])

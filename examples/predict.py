@@ -9,6 +9,7 @@ import vadis
 
 
 def main(videos: list[str]) -> None:
+    """Print the best label of each video, and its spans."""
     model = vadis.load("i3d_inception.k400")
     for video in videos:
         try:
