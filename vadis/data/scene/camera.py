@@ -41,7 +41,9 @@ class Camera:
 
     def __post_init__(self) -> None:
         if not (0 < self.field_of_view < 150 and self.distance > 0 and -80 <= self.elevation <= 80):
-            raise ValueError(f"a camera needs a field of view, a distance and an elevation that exist: {self}")
+            raise ValueError(
+                f"a camera needs a field of view, a distance and an elevation that exist: {self}"
+            )
 
     def film(self, times_T: Array, person_T3: Array, size: tuple[int, int]) -> View:
         """The camera's view at each time. person_T3: where the person is; size: (width, height) in pixels."""

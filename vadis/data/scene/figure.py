@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ class Body:
     stripes: period in metres of stripes on the shirt (0: none), of the colour `stripe`.
     """
 
-    shape: Shape = Shape()
+    shape: Shape = field(default_factory=Shape)
     skin: Colour = (0.87, 0.67, 0.54)
     hair: Colour = (0.23, 0.15, 0.10)
     shirt: Colour = (0.80, 0.20, 0.18)
@@ -50,7 +50,14 @@ class Figure:
 
     @classmethod
     def place(
-        cls, body: Body, skeleton: Skeleton, root_T3: Array, rotations_TJ4: Array, *, joints: tuple[str, ...], fps: float
+        cls,
+        body: Body,
+        skeleton: Skeleton,
+        root_T3: Array,
+        rotations_TJ4: Array,
+        *,
+        joints: tuple[str, ...],
+        fps: float,
     ) -> Figure:
         """Put a person of this build through poses; lengths of the way go with the length of the legs.
 

@@ -76,7 +76,9 @@ def find_flow(figure: Figure, view: View, surface: Surface) -> tuple[Tensor, Ten
         there = middle + view.focal * points[:, :2] / torch.where(ahead[:, None], z, 1.0)
         moved = torch.where(ahead[:, None], there - here.view(-1, 2), 0.0)
         inside = (there >= 0).all(dim=1) & (there[:, 0] <= width) & (there[:, 1] <= height)
-        next_cones = Cones(later_cones.start_TP3[t + 1 : t + 2], later_cones.end_TP3[t + 1 : t + 2], later_cones.radii_P2)
+        next_cones = Cones(
+            later_cones.start_TP3[t + 1 : t + 2], later_cones.end_TP3[t + 1 : t + 2], later_cones.radii_P2
+        )
         free = seen_from_eye(points, torch.zeros(len(points), dtype=torch.long), next_cones)
         heights = points @ torch.from_numpy(view.axes_T33[t + 1])[:, 1] + view.eye_T3[t + 1, 1]
         sunk = (part < GROUND) & (heights < -1e-6)

@@ -39,7 +39,7 @@ def find_lights(figure: Figure, view: View) -> tuple[Array, npt.NDArray[np.bool_
 def draw_lights(
     points_TM2: Array, visible_TM: npt.NDArray[np.bool_], size: tuple[int, int], radius: float | None = None
 ) -> npt.NDArray[np.uint8]:
-    """White discs with soft edges on black, frames_THWC; radius in pixels (None: a ninetieth of the height)."""
+    """White discs with soft edges on black, frames_THWC; radius in pixels (None: height / 90)."""
     width, height = size
     radius = max(1.2, height / 90) if radius is None else radius
     frames = np.zeros((len(points_TM2), height, width), dtype=np.float64)
@@ -53,5 +53,3 @@ def draw_lights(
         np.maximum(patch, np.clip(radius + 0.5 - distance, 0, 1), out=patch)
     grey = np.rint(frames * 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=3)
-
-

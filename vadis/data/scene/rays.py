@@ -114,8 +114,12 @@ def screen_boxes(cones: Cones, focal: float, size: tuple[int, int], margin: int 
     first = np.floor(np.clip(np.minimum(*low) * focal + half - margin, 0, size)).astype(np.int64)
     last = np.ceil(np.clip(np.maximum(*high) * focal + half + margin, 0, size)).astype(np.int64)
     boxes = np.concatenate([first, last], axis=-1)
-    front = np.minimum(cones.start_TP3[..., 2] - cones.radii_P2[:, 0], cones.end_TP3[..., 2] - cones.radii_P2[:, 1])
-    back = np.maximum(cones.start_TP3[..., 2] + cones.radii_P2[:, 0], cones.end_TP3[..., 2] + cones.radii_P2[:, 1])
+    front = np.minimum(
+        cones.start_TP3[..., 2] - cones.radii_P2[:, 0], cones.end_TP3[..., 2] - cones.radii_P2[:, 1]
+    )
+    back = np.maximum(
+        cones.start_TP3[..., 2] + cones.radii_P2[:, 0], cones.end_TP3[..., 2] + cones.radii_P2[:, 1]
+    )
     boxes[front < NEAR] = (0, 0, *size)  # round the eye: anywhere
     boxes[back < NEAR] = 0  # behind it: nowhere
     boxes[(boxes[..., 2:] <= boxes[..., :2]).any(axis=-1)] = 0

@@ -7,6 +7,7 @@ Colours are linear RGB inside, written to 8 bits with a square root (close to a 
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ class Surroundings:
     def __post_init__(self) -> None:
         if self.ground not in GROUNDS or self.backdrop not in BACKDROPS:
             raise ValueError(
-                f"ground {self.ground!r} and backdrop {self.backdrop!r} must be among {GROUNDS} and {BACKDROPS}"
+                f"ground {self.ground!r} must be in {GROUNDS}, backdrop {self.backdrop!r} in {BACKDROPS}"
             )
 
 
@@ -187,7 +188,8 @@ class Painted:
         """Make the patterns of these surroundings under this light."""
         far = panorama(surroundings, light)
         dark, bright = (
-            torch.tensor(colour).float() ** 2 for colour in (surroundings.dark_colour, surroundings.light_colour)
+            torch.tensor(colour).float() ** 2
+            for colour in (surroundings.dark_colour, surroundings.light_colour)
         )
         return cls(ground_texture(surroundings), far, dark, bright, far[:, :3].mean(dim=(1, 2)))
 
@@ -202,7 +204,11 @@ def paint_background(
     view: View, painted: Painted, surroundings: Surroundings, light: Light, casters: Cones | None
 ) -> Tensor:
     """Linear RGB (T,H,W,3) of ground and backdrop, with the shadow of `casters` (cones in the world)."""
-    still = len(view.eye_T3) > 1 and np.ptp(view.eye_T3, axis=0).max() == 0 and np.ptp(view.axes_T33, axis=0).max() == 0
+    still = (
+        len(view.eye_T3) > 1
+        and np.ptp(view.eye_T3, axis=0).max() == 0
+        and np.ptp(view.axes_T33, axis=0).max() == 0
+    )
     once = View(view.eye_T3[:1], view.axes_T33[:1], view.focal, view.size) if still else view
     rays = world_rays(once)
     eye = torch.from_numpy(once.eye_T3).float()
@@ -253,7 +259,9 @@ def _backdrop(panorama: Tensor, x: Tensor, rise: Tensor, z: Tensor) -> Tensor:
     shape = grid.shape[:-1]
     wide = torch.cat([panorama[:, :, -1:], panorama, panorama[:, :, :1]], dim=2)
     grid[..., 0] *= panorama.shape[2] / wide.shape[2]
-    colours = F.grid_sample(wide[None], grid.flatten(0, -2)[None, None], padding_mode="border", align_corners=False)
+    colours = F.grid_sample(
+        wide[None], grid.flatten(0, -2)[None, None], padding_mode="border", align_corners=False
+    )
     return colours[0, :, 0].T.reshape(*shape, 3)
 
 
@@ -297,13 +305,17 @@ def ground_shadow(casters: Cones, light: Light, ground_x: Tensor, ground_z: Tens
 
 def disc_hull_distance(x: Tensor, y: Tensor, start_TP2: Tensor, end_TP2: Tensor, radii_P2: Tensor) -> Tensor:
     """Signed distance (negative inside) from points (broadcast to T,H,W) to the nearest hull of two discs."""
-    nearest: Tensor | None = None
-    for k in range(start_TP2.shape[1]):
-        a, b = start_TP2[:, k, :, None, None], end_TP2[:, k, :, None, None]
-        distance = _one_hull(x - a[:, 0], y - a[:, 1], b - a, radii_P2[k, 0], radii_P2[k, 1])[0]
-        nearest = distance if nearest is None else torch.minimum(nearest, distance)
-    assert nearest is not None
-    return nearest
+    distances = (
+        _one_hull(
+            x - start_TP2[:, k, 0, None, None],
+            y - start_TP2[:, k, 1, None, None],
+            (end_TP2 - start_TP2)[:, k, :, None, None],
+            radii_P2[k, 0],
+            radii_P2[k, 1],
+        )[0]
+        for k in range(start_TP2.shape[1])
+    )
+    return functools.reduce(torch.minimum, distances)
 
 
 def _one_hull(x: Tensor, y: Tensor, way: Tensor, ra: Tensor, rb: Tensor) -> tuple[Tensor, Tensor]:

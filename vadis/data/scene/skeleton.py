@@ -1,7 +1,7 @@
 """Bones and flesh: joint positions from joint rotations, and the rounded cones that make a body of them.
 
 The bones (names, parents, offsets) come from a robot description (URDF); the flesh is ours: a person of
-29 rounded cones (the hull of two spheres), each fixed to one bone, so that every point of the surface
+37 rounded cones (the hull of two spheres), each fixed to one bone, so that every point of the surface
 moves rigidly with its bone and its motion is known exactly.
 """
 
@@ -74,7 +74,7 @@ def _limbs(side: str, z: float) -> list[Part]:
         Part(ankle, (-0.028, -0.012, 0), (0.055, -0.02, 0.004 * z), (0.038, 0.032), "shoes"),
         Part(ankle, (0.04, -0.02, -0.008 * z), (0.135, -0.03, 0.004 * z), (0.032, 0.024), "shoes"),
         Part(ankle, (0.04, -0.024, 0.016 * z), (0.11, -0.031, 0.02 * z), (0.028, 0.022), "shoes"),
-        Part(shoulder, none, none, (0.056, 0.05), "shirt", elbow, (0.0, 0.5)),
+        Part(shoulder, (0, -0.008, -0.006 * z), none, (0.053, 0.049), "shirt", elbow, (0.0, 0.5)),
         Part(shoulder, none, none, (0.047, 0.04), "sleeve", elbow, (0.45, 1.0)),
         Part(elbow, none, none, (0.041, 0.028), "sleeve", wrist, (0.0, 0.95)),
         Part(wrist, (0, 0.005, 0), (0.006, -0.055, 0), (0.027, 0.034), "skin"),
@@ -82,17 +82,37 @@ def _limbs(side: str, z: float) -> list[Part]:
     ]
 
 
+_EYES = [
+    Part("neck", (0.089, 0.176, z), (0.09, 0.176, z), (0.013, 0.012), "dark", girth="head")
+    for z in (-0.034, 0.034)
+]
+_TRUNK = [
+    part
+    for z in (-1.0, 1.0)
+    for part in (
+        Part(
+            "root",
+            (0, 0.075, 0.048 * z),
+            (0.004, 0.01, 0.05 * z),
+            (0.1, 0.096),
+            "shirt",
+            "chest",
+            (0.0, 0.85),
+        ),
+        Part("chest", (0.004, -0.03, 0.05 * z), (0.004, 0.12, 0.068 * z), (0.096, 0.096), "shirt"),
+        Part("chest", (-0.012, 0.195, 0.03 * z), (-0.02, 0.212, 0.155 * z), (0.076, 0.05), "shirt"),
+    )
+]
+
 PARTS: tuple[Part, ...] = (
-    Part("root", (0, 0.03, -0.062), (0, 0.03, 0.062), (0.098, 0.098), "trousers"),
-    Part("root", (0, 0.06, 0), (0.004, 0, 0), (0.118, 0.112), "shirt", "chest", (0.0, 0.85)),
-    Part("chest", (0.004, -0.04, -0.05), (0.006, 0.125, -0.075), (0.098, 0.104), "shirt"),
-    Part("chest", (0.004, -0.04, 0.05), (0.006, 0.125, 0.075), (0.098, 0.104), "shirt"),
-    Part("chest", (-0.016, 0.2, -0.125), (-0.016, 0.2, 0.125), (0.068, 0.068), "shirt"),
-    Part("chest", (-0.012, 0.2, 0), (0.0, 0.07, 0), (0.056, 0.05), "skin", "neck", (0.0, 1.0)),
-    Part("neck", (0.028, 0.09, 0), (0.006, 0.175, 0), (0.066, 0.096), "skin", girth="head"),
-    Part("neck", (-0.024, 0.19, 0), (-0.034, 0.13, 0), (0.096, 0.08), "hair", girth="head"),
-    Part("neck", (0.09, 0.135, 0), (0.1, 0.118, 0), (0.011, 0.016), "skin", girth="head"),
-    *(Part("neck", (0.088, 0.16, z), (0.089, 0.16, z), (0.013, 0.012), "dark", girth="head") for z in (-0.036, 0.036)),
+    Part("root", (0, 0.02, -0.064), (0, 0.02, 0.064), (0.1, 0.1), "trousers"),
+    *_TRUNK,
+    Part("chest", (0.004, -0.03, 0), (0.006, 0.13, 0), (0.099, 0.097), "shirt"),
+    Part("chest", (-0.012, 0.2, 0), (0.0, 0.09, 0), (0.06, 0.05), "skin", "neck", (0.0, 1.0)),
+    Part("neck", (0.03, 0.105, 0), (0.006, 0.185, 0), (0.063, 0.094), "skin", girth="head"),
+    Part("neck", (-0.014, 0.202, 0), (-0.036, 0.135, 0), (0.1, 0.073), "hair", girth="head"),
+    Part("neck", (0.09, 0.155, 0), (0.099, 0.135, 0), (0.01, 0.016), "skin", girth="head"),
+    *_EYES,
     *_limbs("right", 1.0),
     *_limbs("left", -1.0),
 )
@@ -115,7 +135,7 @@ MARKERS: dict[str, tuple[str, float]] = {
 }
 """Johansson's 13 lights: the joint each sits on (the head's above the neck) and the flesh there (metres)."""
 
-_HEAD_CENTRE: Array = np.array([0.0, 0.15, 0.0])
+_HEAD_CENTRE: Array = np.array([0.0, 0.17, 0.0])
 
 
 @dataclass(frozen=True)
@@ -198,7 +218,10 @@ class Skeleton:
     def leg_length(self) -> float:
         """From the hip to the ankle along the bones, in metres."""
         return float(
-            sum(np.linalg.norm(self.offsets_J3[self.names.index(f"right_{name}")]) for name in ("knee", "ankle"))
+            sum(
+                np.linalg.norm(self.offsets_J3[self.names.index(f"right_{name}")])
+                for name in ("knee", "ankle")
+            )
         )
 
     def place(self, root_T3: Array, rotations_TJ4: Array, joints: tuple[str, ...]) -> tuple[Array, Array]:
@@ -244,7 +267,7 @@ class Skeleton:
         return Flesh(np.array(bones), np.array(starts), np.array(ends), np.array(radii), np.array(materials))
 
     def markers(self, positions_TJ3: Array, rotations_TJ4: Array, shape: Shape) -> tuple[Array, Array]:
-        """Johansson's lights: their places_TM3 in the world and the depth of flesh_M around each, in metres."""
+        """Johansson's lights: their places_TM3 in the world and the flesh_M round each, in metres."""
         places, depths = [], []
         for name, (joint, radius) in MARKERS.items():
             bone = self.names.index(joint)
@@ -277,4 +300,6 @@ def lift_above_ground(low_T: Array, fps: float, smooth_seconds: float = 0.2) -> 
         return need
     padded = np.pad(need, 2 * reach, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
-    return np.asarray(np.lib.stride_tricks.sliding_window_view(windows.max(axis=1), 2 * reach + 1).mean(axis=1))
+    return np.asarray(
+        np.lib.stride_tricks.sliding_window_view(windows.max(axis=1), 2 * reach + 1).mean(axis=1)
+    )
