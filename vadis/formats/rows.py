@@ -71,31 +71,42 @@ def unescape_formula(text: str) -> str:
 
 
 def split_rows(path: Path) -> Iterator[tuple[str | None, bytes, bool]]:
-    """(video, its rows as bytes, are they whole?) for each video; the heading comes first, without a name."""
-    with path.open(encoding="utf-8", newline="") as file:
-        text = file.read()
-    whole_text = text.endswith("\n")
-    groups: list[list[list[str]]] = []
-    for number, row in enumerate(csv.reader(io.StringIO(text, newline=""))):
-        if number == 0:
-            if whole_text and tuple(row) != CSV_COLUMNS:
-                raise ValueError(f"{path}: its columns are not those of vadis; name another file to write")
-            if not whole_text and tuple(row) != CSV_COLUMNS:
-                return  # torn within the heading
-        elif groups and groups[-1][0][0] == row[0]:
-            groups[-1].append(row)
-        else:
-            groups.append([row])
-    if text:
-        yield None, rows_to_bytes([CSV_COLUMNS]), True
-    for number, rows in enumerate(groups, 1):
-        last = number == len(groups)
-        whole = rows[0][1:2] != ["error"] and not (last and (not whole_text or not _is_whole(rows)))
-        yield unescape_formula(rows[0][0]), rows_to_bytes(rows), whole
+    """(video, its rows as bytes, are they a whole result?) for each video in a file, one at a time.
+
+    The heading comes first, without a name. Only the last video can be torn: a kill stops the writing.
+    Raises ValueError for a file with other columns.
+    """
+    with path.open("rb") as raw:
+        raw.seek(max(0, path.stat().st_size - 1))
+        ended = raw.read() == b"\n"
+    group: list[list[str]] = []
+    # a letter may be torn, too: its bytes pass, and go with the rest of the last video
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        for number, row in enumerate(csv.reader(file)):
+            if number == 0:
+                if tuple(row) != CSV_COLUMNS and (
+                    ended or not ",".join(CSV_COLUMNS).startswith(",".join(row))
+                ):
+                    raise ValueError(
+                        f"{path}: its columns are not those of vadis; name another file to write"
+                    )
+                if tuple(row) == CSV_COLUMNS:
+                    yield None, rows_to_bytes([CSV_COLUMNS]), True
+            elif group and group[0][0] == row[0]:
+                group.append(row)
+            else:
+                if group:
+                    yield unescape_formula(group[0][0]), rows_to_bytes(group), group[0][1] != "error"
+                group = [row]
+    if group:
+        name = unescape_formula(group[0][0]) if ended and _is_whole(group) else None
+        yield name, rows_to_bytes(group), name is not None
 
 
 def _is_whole(rows: Sequence[Sequence[str]]) -> bool:
     """Whether a video has all rows: as many labels of the whole (they come last) as its last window."""
+    if any(len(row) != len(CSV_COLUMNS) for row in rows):
+        return False
     num_video = sum(row[1] == "video" for row in rows)
     windows = [tuple(row[2:4]) for row in rows if row[1] == "window"]
     return num_video > 0 and (not windows or num_video == windows.count(windows[-1]))

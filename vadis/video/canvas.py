@@ -121,7 +121,7 @@ def _font(name: str | None, size: float) -> Any:
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Width of a text in pixels, set at `size` pixels."""
     name, shown = settable(text)
-    return float(_font(name, size * SMOOTH).getlength(shown)) / SMOOTH + (size / 24 if bold else 0)
+    return float(_font(name, size * SMOOTH).getlength(shown)) / SMOOTH + (size / 30 if bold else 0)
 
 
 def fit_text(text: str, size: float, width: float, bold: bool = False) -> str:
@@ -199,8 +199,11 @@ class Canvas:
         """
         name, shown = settable(text)
         font = _font(name, size * SMOOTH)
-        stroke = size * SMOOTH / 48 if bold else 0
+        stroke = size * SMOOTH / 60 if bold else 0
         place = (left * SMOOTH, top * SMOOTH)
+        if anchor.endswith("a"):  # one base line for all fonts
+            place = (place[0], place[1] + _own_font(size * SMOOTH).getmetrics()[0])
+            anchor = anchor[0] + "s"
         self._draw.text(
             place, shown, fill=fill, font=font, anchor=anchor, stroke_width=stroke, stroke_fill=fill
         )

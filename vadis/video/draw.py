@@ -39,7 +39,7 @@ __all__ = ["contact_sheet", "draw_frame_overlay", "draw_overlay", "draw_timeline
 
 MARGIN = 36
 NAMES = 212  # pixels left of the plot, for the names of the classes
-CURVE, BAR, GAP = 46, 22, 14  # heights in a lane: score curve, bar of the spans, space below
+CURVE, BAR, GAP = 46, 22, 16  # heights in a lane: score curve, bar of the spans (if any), space below
 MIN_LANES, MAX_LANES = 4, 10
 NEUTRAL: Colour = (120, 127, 137)
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
@@ -98,14 +98,14 @@ def render_timeline(
     strip = _strip_height(frames, width - 2 * MARGIN - NAMES)
     notes = wrap_text(_footnote(prediction, num_classes), 13, width - 2 * MARGIN, 3)
     warnings = _warnings(prediction)
-    top = 122 + 22 * len(warnings)
+    top = (118 if prediction.spans else 134) + 22 * len(warnings)
     plot_top = top + (strip + 14 if strip else 0)
-    axis = plot_top + len(lanes) * (CURVE + BAR + GAP)
+    axis = plot_top + sum(map(lane_height, lanes))
     height = axis + (44 if lanes else 0) + 19 * len(notes) + 24
     canvas = Canvas(width, height)
     _draw_heading(canvas, prediction, threshold, lanes)
     for number, warning in enumerate(warnings):
-        canvas.text(MARGIN, 110 + 22 * number, "Note: " + warning, 14, (160, 60, 0))
+        canvas.text(MARGIN, top - 10 - 22 * (len(warnings) - number), "Note: " + warning, 14, (160, 60, 0))
     left, right = MARGIN + NAMES, width - MARGIN
     if strip:
         step = (right - left) / len(frames)
@@ -113,9 +113,13 @@ def render_timeline(
             canvas.picture(left + number * step, top, step - 2, strip, frame_HWC)
     if lanes and end > 0:
         _draw_axis(canvas, left, right, plot_top, axis, end)
-    for number, lane in enumerate(lanes):
-        lane_top = plot_top + number * (CURVE + BAR + GAP)
+    lane_top = plot_top
+    for lane in lanes:
         _draw_lane(canvas, lane, prediction.windows, (left, right, lane_top), end, threshold)
+        lane_top += lane_height(lane)
+    if threshold is not None and lanes:
+        y = plot_top + CURVE - _rise(threshold)
+        canvas.text(right, y - 3, f"threshold {threshold:.2f}", 12, GREY, anchor="rd")
     for number, line in enumerate(notes):
         canvas.text(MARGIN, height - 20 - 19 * (len(notes) - number), line, 13, GREY)
     return canvas.pixels()
@@ -136,6 +140,16 @@ def make_lanes(prediction: Prediction) -> list[Lane]:
         if item.label not in spans_of:
             lanes.append(Lane(item.label, item.class_name, NEUTRAL, ()))
     return lanes[:MAX_LANES]
+
+
+def lane_height(lane: Lane) -> int:
+    """Pixels that a lane takes, with the space below it; one without spans has no bar."""
+    return CURVE + GAP + (BAR if lane.spans else 0)
+
+
+def _rise(score: float) -> float:
+    """Pixels above a lane's base line at which a score is drawn."""
+    return (CURVE - 6) * min(1.0, max(0.0, score))
 
 
 def _strip_height(frames: Sequence[np.ndarray], width: float) -> int:
@@ -180,7 +194,7 @@ def _draw_heading(canvas: Canvas, prediction: Prediction, threshold: float | Non
         shown = [lane for lane in lanes if lane.spans]
         x = float(MARGIN)
         for number, lane in enumerate(shown):
-            more = f"and {len(shown) - number} more"
+            more = f"and {len({span.label for span in prediction.spans}) - number} more"
             if number and x + text_width(lane.class_name, 28, True) > canvas.width - MARGIN - 130:
                 canvas.text(x, 60, more, 18, GREY)
                 break
@@ -224,15 +238,18 @@ def _draw_lane(
     for number, line in enumerate(name):
         canvas.text(MARGIN, top + 4 + 20 * number, line, 16, INK if strong else GREY, bold=strong)
     canvas.text(MARGIN, top + 6 + 20 * len(name), f"highest {peak:.2f}", 13, GREY)
-    canvas.box(left, base, right, base + BAR, PANEL)
+    if lane.spans:
+        canvas.box(left, base, right, base + BAR, PANEL)
     for start, stop, score in steps:
-        height = (CURVE - 6) * min(1.0, max(0.0, score))
+        height = _rise(score)
         x0, x1 = left + start * across, left + stop * across
         canvas.box(x0, base - height, x1, base, mix(lane.colour, PAPER, 0.72))
         canvas.line([(x0, base - height), (x1, base - height)], lane.colour, 2)
-    canvas.line([(left, base), (right, base)], RULE)
+    canvas.line([(left, base), (right, base)], mix(RULE, GREY, 0.3))
+    for score in (0, 1):
+        canvas.text(left - 8, base - _rise(score), str(score), 11, GREY, anchor="rm")
     if threshold is not None:
-        y = base - (CURVE - 6) * threshold
+        y = base - _rise(threshold)
         for x in np.arange(left, right, 9):
             canvas.line([(x, y), (min(x + 4, right), y)], mix(GREY, PAPER, 0.35))
     for span in lane.spans:

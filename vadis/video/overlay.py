@@ -111,7 +111,7 @@ def draw_frame_overlay(
 
 def _unit(width: int, height: int) -> float:
     """Pixels for one unit of layout: letters grow with the frame, and stay legible on a small one."""
-    return max(0.8, min(width / 640, height / 400))
+    return max(0.7, min(width / 640, height / 400))
 
 
 @lru_cache(maxsize=64)
@@ -124,11 +124,11 @@ def label_panel(
     sizes = [19 * unit if number == 0 and title is None else 14 * unit for number in range(len(rows))]
     room = max(40.0, min(width * 0.62, width - 4 * pad))
     scores = [f"{score:.2f}" for _, score, _ in rows]
-    names = [fit_text(row[0], size, room - 60 * unit, True) for row, size in zip(rows, sizes, strict=True)]
-    widths = [text_width(name, size, True) + 60 * unit for name, size in zip(names, sizes, strict=True)]
+    names = [fit_text(row[0], size, room - 46 * unit, True) for row, size in zip(rows, sizes, strict=True)]
+    widths = [text_width(name, size, True) + 46 * unit for name, size in zip(names, sizes, strict=True)]
     head = "" if title is None else fit_text(title, 17 * unit, room, True)
     inner = max([*widths, text_width(head, 17 * unit, True), min(room, 170 * unit)])
-    line = [size + 13 * unit for size in sizes]
+    line = [1.3 * size + 11 * unit for size in sizes]
     tall = sum(line) + (27 * unit if head else 0) + 2 * pad - 5 * unit
     canvas = Canvas(round(inner + 2 * pad), round(tall), (*SHADE[:3], 0))
     canvas.box(0, 0, canvas.width, canvas.height, SHADE, 6 * unit)
@@ -140,7 +140,7 @@ def label_panel(
         strong = colour is not None
         canvas.text(pad, y, name, size, WHITE if strong else SOFT, bold=strong)
         canvas.text(pad + inner, y, score, size, WHITE if strong else SOFT, anchor="ra", bold=strong)
-        bar = y + size + 4 * unit
+        bar = y + 1.3 * size + unit
         canvas.box(pad, bar, pad + inner, bar + 4 * unit, mix(SHADE, TRACK, 0.6), 2 * unit)
         filled = inner * min(1.0, max(0.0, share))
         paint = mix(colour, (255, 255, 255), 0.2) if colour is not None else SOFT[:3]

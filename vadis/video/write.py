@@ -111,6 +111,7 @@ class VideoWriter:
         self.fps = Fraction(fps).limit_denominator(1001)
         if self.fps <= 0:
             raise ValueError(f"fps must be a positive number of frames per second, got {fps}")
+        self._format = CONTAINERS[self.path.suffix.lower()]
         self.size = size
         self.num_frames = 0
         self.sample_aspect = sample_aspect
@@ -202,8 +203,8 @@ class VideoWriter:
         self._container = av.open(
             f"file:{self._part.absolute()}",
             "w",
-            format=CONTAINERS[self.path.suffix.lower()],
-            options={"movflags": "+faststart"},
+            format=self._format,
+            options={} if self._format == "matroska" else {"movflags": "+faststart"},
         )
         self._stream = self._container.add_stream("libx264", rate=self.fps, options=self._options)
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
@@ -223,8 +224,8 @@ class VideoWriter:
     def _mux_pictures(self, frame: av.VideoFrame | None) -> None:
         """Encode a frame (None: the rest), all but the last packet go to the file.
 
-        The encoder drops durations. A container sums them in decoding order, so it is the last packet
-        there that makes the file as long as its frames are shown.
+        The encoder drops durations. MP4 sums them in decoding order, so it is the last packet there that
+        makes the file as long as its frames are shown.
         """
         for packet in self._stream.encode(frame):
             if packet.pts is None or packet.dts is None or packet.time_base is None:
@@ -238,8 +239,9 @@ class VideoWriter:
             self._held = packet
         if frame is None and self._held is not None:
             tick = (self._held.time_base or Fraction(1, self._rate)) * self._rate
-            shown = round((self._end_seconds * self._rate - self._first_pts) / tick)
-            self._held.duration = max(1, shown - (self._held.dts or 0) + self._first_dts)
+            if self._format != "matroska":
+                shown = round((self._end_seconds * self._rate - self._first_pts) / tick)
+                self._held.duration = max(1, shown - (self._held.dts or 0) + self._first_dts)
             self._mux([self._held])
 
     def _mux(self, packets: list[av.Packet]) -> None:
