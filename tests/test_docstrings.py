@@ -28,7 +28,7 @@ ARRAY = re.compile(r"\b(Tensor|ndarray|NDArray|ArrayLike)\b")
 SUFFIX = re.compile(r"[a-z0-9]_[A-Z][A-Z0-9]*$")
 SHAPE = re.compile(
     r"\b[a-z]\w*_[A-Z][A-Z0-9]*\b"  # logits_BK
-    r"|\([A-Z0-9](, ?[\w.]+)*,?( ?\.\.\.)?\)"  # (K, 4)
+    r"|\([A-Z0-9](, ?[^(),]+)*,?\)"  # (K, 4)
     r"|\b[A-Z](,[A-Z])+\b|\b\d+ ?x ?\w|\bH ?x ?W|\bshapes?\b|\bscalars?\b|\baxes\b|\baxis\b"
     r"|\bevery tensor\b|\bstate_dict\b"
 )
