@@ -73,7 +73,8 @@ def unescape_formula(text: str) -> str:
 def split_rows(path: Path) -> Iterator[tuple[str | None, bytes, bool]]:
     """(video, its rows as bytes, are they a whole result?) for each video in a file, one at a time.
 
-    The heading comes first, without a name. Only the last video can be torn: a kill stops the writing.
+    The heading comes first, without a name. A kill leaves the last video torn, and where that was within
+    its name, it looks like two.
     Raises ValueError for a file with other columns.
     """
     with path.open("rb") as raw:
@@ -96,15 +97,14 @@ def split_rows(path: Path) -> Iterator[tuple[str | None, bytes, bool]]:
                 group.append(row)
             else:
                 if group:
-                    yield unescape_formula(group[0][0]), rows_to_bytes(group), group[0][1] != "error"
+                    yield unescape_formula(group[0][0]), rows_to_bytes(group), _is_whole(group)
                 group = [row]
     if group:
-        name = unescape_formula(group[0][0]) if ended and _is_whole(group) else None
-        yield name, rows_to_bytes(group), name is not None
+        yield unescape_formula(group[0][0]), rows_to_bytes(group), ended and _is_whole(group)
 
 
 def _is_whole(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether a video has all rows: as many labels of the whole (they come last) as its last window."""
+    """Whether a result has all rows: as many labels of the whole (they come last) as its last window."""
     if any(len(row) != len(CSV_COLUMNS) for row in rows):
         return False
     num_video = sum(row[1] == "video" for row in rows)
