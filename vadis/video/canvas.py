@@ -20,7 +20,7 @@ Colour = tuple[int, ...]
 Point = tuple[float, float]
 
 PAPER: Colour = (255, 255, 255)
-INK: Colour = (24, 28, 33)
+INK: Colour = (14, 17, 21)
 GREY: Colour = (91, 98, 107)  # 6.1 : 1 on paper, so fit for small text
 RULE: Colour = (217, 221, 226)
 PANEL: Colour = (245, 246, 248)
