@@ -38,10 +38,10 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "half a billion samples.mp4": ("too_large",),
     "promised table.mp4": ("corrupt",),
     "boxes in boxes.mp4": ("corrupt",),
-    "large jpeg.avi": ("too_large", "corrupt"),
+    "large jpeg.avi": ("corrupt",),  # its header says 128x96, the pictures lie
     "large png.mov": ("too_large", "corrupt"),
-    "large.h264": ("too_large", "corrupt"),
-    "large.gif": ("too_large", "corrupt"),
+    "large.h264": ("too_large",),
+    "large.gif": ("too_large",),
     "forty thousand pictures.gif": ("timeout", "report: 40000/40000 ok"),
     "a million empty packets.avi": ("empty", "corrupt", "too_large", "timeout"),
     "a million tiny packets.avi": ("timeout", "too_large", "corrupt"),
@@ -295,5 +295,5 @@ def test_limits_bite(tmp_path: Path) -> None:
     with pytest.raises(VideoError) as caught:
         list(stream_frames(stream, limits=Limits(wall_seconds=0.0)))
     assert caught.value.kind == "timeout"
-    exact = Limits(max_frames=36, max_pixels=128 * 96, max_seconds=1.44)
+    exact = Limits(max_frames=36, max_pixels=128 * 96, max_seconds=1.5)
     assert sum(len(chunk) for chunk in stream_frames(stream, limits=exact)) == 36

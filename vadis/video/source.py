@@ -152,6 +152,7 @@ class Source:
         target, head = self._target(path)
         if names_other_files(head):
             raise VideoError("refused", self.name, "the file is a playlist or script that names other files")
+        self._place = target
         self.container = self._open(target, head)
         try:
             self.stream: VideoStream = self._choose_stream()
@@ -210,7 +211,7 @@ class Source:
         options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS}
         if self.limits.max_pixels is not None:
             # for the decoders that FFmpeg opens while it looks for stream parameters
-            options["max_pixels"] = str(self.limits.max_pixels)
+            options["max_pixels"] = decoder_pixels(self.limits.max_pixels)
         try:
             return av.open(target, mode="r", options=options, metadata_errors="ignore")
         except MemoryError as error:
@@ -253,9 +254,11 @@ class Source:
 
     def _check_header(self) -> None:
         limits = self.limits
-        context = self.stream.codec_context
-        if limits.max_pixels is not None and context.width * context.height > limits.max_pixels:
-            size = f"{context.width}x{context.height} pixels"
+        width, height = self.stream.codec_context.width, self.stream.codec_context.height
+        if limits.max_pixels is not None and not width * height:
+            width, height = self._size_without_decoder()
+        if limits.max_pixels is not None and width * height > limits.max_pixels:
+            size = f"{width}x{height} pixels"
             raise VideoError("too_large", self.name, f"{size}, the limit (max_pixels) is {limits.max_pixels}")
         seconds = self.duration
         if limits.max_seconds is not None and seconds is not None and seconds > limits.max_seconds:
@@ -265,10 +268,24 @@ class Source:
             limit = f"the limit (max_frames) is {limits.max_frames}"
             raise VideoError("too_large", self.name, f"{self.stream.frames} frames, {limit}")
 
+    def _size_without_decoder(self) -> tuple[int, int]:
+        """Width and height that the file states where its decoder would not start; 0, 0 if unknown.
+
+        A decoder that is held to `max_pixels` gives no size for a larger picture. Without any decoder the
+        container and FFmpeg's parsers still name it, at no cost in memory.
+        """
+        if not isinstance(self._place, str):
+            return 0, 0
+        options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS, "codec_whitelist": "none"}
+        with ffmpeg_errors(self.name, "opening"):
+            with av.open(self._place, mode="r", options=options, metadata_errors="ignore") as container:
+                stream = container.streams[self.stream.index]
+                return (stream.width, stream.height) if isinstance(stream, VideoStream) else (0, 0)
+
     def _configure(self) -> None:
         context = self.stream.codec_context
         if self.limits.max_pixels is not None:
-            context.options = {**context.options, "max_pixels": str(self.limits.max_pixels)}
+            context.options = {**context.options, "max_pixels": decoder_pixels(self.limits.max_pixels)}
         context.thread_type = "AUTO"
         context.thread_count = decoder_threads() if self._threads is None else self._threads
         for other in self.container.streams:
@@ -353,6 +370,14 @@ def is_folder(path: VideoPath) -> bool:
 def has_decoder(stream: object) -> bool:
     """True where this build of FFmpeg has a decoder for the stream."""
     return getattr(stream, "codec_context", None) is not None
+
+
+def decoder_pixels(limit: int) -> str:
+    """The limit that decoders get: a quarter more than `limit`, since they pad pictures to whole blocks.
+
+    The size that a file states is held to the limit itself.
+    """
+    return str(min(limit + limit // 4 + 2**16, 2**31 - 1))
 
 
 def decoder_threads() -> int:
