@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from vadis.engines import Engine, create_engine
-from vadis.models import create_model, weights
+from vadis.models import VideoModel, create_model, weights
 from vadis.records import (
     STRANGER_LIMITS,
     ClipSpec,
@@ -92,14 +92,14 @@ def make_protocol(
     if name not in ("windows", "paper"):
         raise ValueError(f"unknown protocol {name!r}; there are 'windows' and 'paper'")
     rate = spec.fps or 25.0
-    common = {"fps": spec.fps, "size": spec.size, "crop": spec.crop, "frame_stride": spec.frame_stride}
+    extent = spec.num_frames * spec.frame_stride
+    whole = Protocol(
+        name, spec.fps, spec.size, spec.crop, extent, extent, spec.frame_stride, True, min_frames
+    )
     if name == "paper":
         if window_seconds is not None or stride_seconds is not None:
             raise ValueError("the protocol 'paper' fixes its own windows; leave out --window and --stride")
-        return Protocol(
-            name, window=PAPER_FRAMES, stride=PAPER_FRAMES, loop=False, min_frames=min_frames, **common
-        )
-    extent = spec.num_frames * spec.frame_stride
+        return replace(whole, window=PAPER_FRAMES, stride=PAPER_FRAMES, loop=False)
     window = extent if window_seconds is None else _to_frames(window_seconds, rate, "window")
     stride = window if stride_seconds is None else _to_frames(stride_seconds, rate, "stride")
     if window < min_frames * spec.frame_stride:
@@ -107,7 +107,7 @@ def make_protocol(
         raise ValueError(
             f"a window of {window_seconds} s is too short for this model; at least {shortest:g} s"
         )
-    return Protocol(name, window=window, stride=stride, min_frames=min_frames, **common)
+    return replace(whole, window=window, stride=stride)
 
 
 def _to_frames(seconds: float, rate: float, what: str) -> int:
@@ -214,7 +214,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | torch.nn.Module = DEFAULT_MODEL,
+        model: str | os.PathLike[str] | VideoModel = DEFAULT_MODEL,
         *,
         engine: str = "auto",
         device: str = "auto",
@@ -224,8 +224,8 @@ class Predictor:
     ) -> None:
         self.network = _load_network(model)
         self.spec: ClipSpec = self.network.spec
-        self.name: str = getattr(self.network, "name", type(self.network).__name__)
-        self.weights_sha256: str | None = getattr(self.network, "weights_sha256", None)
+        self.name = self.network.name or type(self.network).__name__
+        self.weights_sha256 = self.network.weights_sha256
         self._options: dict[str, Any] = {
             "engine": engine,
             "device": device,
@@ -257,11 +257,8 @@ class Predictor:
     @functools.cached_property
     def class_names(self) -> tuple[str, ...]:
         """The K class names in label order; numbered where the weights name none."""
-        names = getattr(self.network, "class_names", None)
-        if names:
-            return tuple(names)
-        num_classes = self.score(np.zeros((1, 16, self.spec.crop, self.spec.crop, 3), np.uint8)).shape[1]
-        return tuple(f"class {label}" for label in range(num_classes))
+        numbered = tuple(f"class {label}" for label in range(self.network.num_classes))
+        return self.network.class_names or numbered
 
     def make_protocol(
         self,
@@ -270,8 +267,7 @@ class Predictor:
         stride_seconds: float | None = None,
     ) -> Protocol:
         """`make_protocol` with this model's spec and shortest clip; windows in seconds."""
-        min_frames = getattr(self.network, "min_frames", 1)
-        return make_protocol(self.spec, protocol, window_seconds, stride_seconds, min_frames)
+        return make_protocol(self.spec, protocol, window_seconds, stride_seconds, self.network.min_frames)
 
     def score(self, frames_BTHWC: np.ndarray) -> np.ndarray:
         """logits_BK (float32) of uint8 RGB frames_BTHWC, already resized and cropped."""
@@ -439,8 +435,8 @@ def _in_batches(cuts: Iterator[Cut], size: int) -> Iterator[list[Cut]]:
         yield batch
 
 
-def _load_network(model: str | os.PathLike[str] | torch.nn.Module) -> torch.nn.Module:
-    if isinstance(model, torch.nn.Module):
+def _load_network(model: str | os.PathLike[str] | VideoModel) -> VideoModel:
+    if isinstance(model, VideoModel):
         return model.eval()
     name = os.fspath(model)
     if os.path.isfile(name):  # noqa: PTH113 - a name that is a file is that file
