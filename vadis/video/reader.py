@@ -102,8 +102,8 @@ class FileReader:
         """Feed one packet (None or an empty one: flush) and return the pictures that come out, in order."""
         context = self.source.stream.codec_context
         ending = packet is None or packet.size == 0
-        if packet is not None and packet.is_corrupt:
-            self.suspicion.packet_damaged(packet)
+        if packet is not None and not ending:
+            self.suspicion.look_at(packet, context.name)
         for _ in range(MAX_READ_ERRORS):
             try:
                 return context.decode(None if ending else packet)
