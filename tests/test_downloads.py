@@ -61,8 +61,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         if "wrong" in path:
             body = CONTENT[:-1] + b"?"
-        if "changed" in path and len(self.server.ranges) > 1:
-            etag = '"two"'
+        if "changed" in path and len(self.server.ranges) == 1:
+            body, etag = CONTENT[::-1], '"before"'
         start = 0
         fresh = self.headers.get("If-Range") in (None, etag)
         if asked and "norange" not in path and fresh:

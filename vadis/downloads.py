@@ -353,11 +353,7 @@ class PinnedPackage:
 
 
 def fetch_package(
-    package: PinnedPackage,
-    folder: Path,
-    *,
-    progress: Progress | None = None,
-    timeout_seconds: float = 1800.0,
+    package: PinnedPackage, folder: Path, *, progress: Progress | None = None, timeout_seconds: float = 1800.0
 ) -> Path:
     """Fetch a pinned archive into `folder` with the user's own pip and its settings; returns the archive.
 
@@ -379,13 +375,15 @@ def fetch_package(
                 f"{package.requirement} is fetched with pip, which this Python lacks: run `{sys.executable} "
                 f"-m ensurepip`, or {by_hand}"
             )
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".pip-") as scratch:
+        for stale in folder.glob(f".{target.name}-*"):  # a process that was killed left it
+            shutil.rmtree(stale, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{target.name}-") as scratch:
             problem = _run_pip(package, Path(scratch), progress, timeout_seconds)
             if problem:
                 raise DownloadError(f"pip could not fetch {package.requirement}: {problem}; or {by_hand}")
-            found = [path for path in (Path(scratch) / "archives").iterdir() if path.is_file()]
+            found = sorted((Path(scratch) / "archives").iterdir())
             if len(found) != 1:
-                raise DownloadError(f"pip left {len(found)} files for {package.requirement}, expected one")
+                raise DownloadError(f"pip left {len(found)} files for {package.requirement}, not one")
             wrong = check_hash(found[0], sha256=package.sha256)
             if wrong:
                 raise DownloadError(f"{found[0].name} is not the archive that was pinned: {wrong}")

@@ -88,6 +88,15 @@ def _reconstruct(kind: object, shape: object, code: object) -> _PickledArray:
     return _PickledArray()
 
 
+def _frombuffer(content: object, dtype: object, shape: object, order: object) -> _PickledArray:
+    """Stands for numpy's `_frombuffer`, by which protocol 5 writes arrays."""
+    made = _PickledArray()
+    made.__setstate__(
+        (1, shape, dtype, order == "F", bytes(content) if isinstance(content, bytearray) else content)
+    )
+    return made
+
+
 def _encode(text: object, encoding: object) -> bytes:
     """Stands for `_codecs.encode`, by which old protocols write bytes."""
     if not isinstance(text, str) or encoding != "latin1":
@@ -100,13 +109,15 @@ ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _PickledDtype,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
     ("_codecs", "encode"): _encode,
 }
 """All that a pickle may name. None of it is numpy's own: each is an inert stand-in defined above."""
 
 OPCODES = frozenset(
     """PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
-    BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BINSTRING SHORT_BINSTRING
+    BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8
     EMPTY_DICT SETITEM SETITEMS DICT EMPTY_LIST APPEND APPENDS LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
     BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD""".split()  # noqa: SIM905
 )
@@ -193,20 +204,32 @@ def read_torch(path: Path) -> Arrays:
     """Read a state_dict, bare or under `state_dict`, from a PyTorch file (zip or legacy), safely."""
     try:
         tree = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, LookupError, AttributeError) as error:
+        if isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
+            tree = tree["state_dict"]
+        if not isinstance(tree, dict):
+            raise CheckpointError(f"it holds a {type(tree).__name__}, not a state_dict")
+        return {_key(key): _plain(key, value) for key, value in tree.items()}
+    except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, EOFError, LookupError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"PyTorch does not read it safely ({first[:300]})") from error
-    if isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
-        tree = tree["state_dict"]
-    if not isinstance(tree, dict):
-        raise CheckpointError(f"it holds a {type(tree).__name__}, not a state_dict")
-    wrong = [str(key) for key, value in tree.items() if not (isinstance(key, str) and torch.is_tensor(value))]
-    if wrong:
-        raise CheckpointError(f"it holds entries that are not tensors: {', '.join(wrong[:5])}")
-    return {
-        key: (value.detach().float() if value.is_floating_point() else value.detach()).contiguous().numpy()
-        for key, value in tree.items()
-    }
+
+
+def _key(key: object) -> str:
+    if not isinstance(key, str):
+        raise CheckpointError(f"a key is a {type(key).__name__}, not a string")
+    return key
+
+
+def _plain(key: str, value: object) -> np.ndarray:
+    """A tensor as an array, float32 where it is floating point; it may not claim more than its bytes."""
+    if not isinstance(value, torch.Tensor):
+        raise CheckpointError(f"{key} is a {type(value).__name__}, not a tensor")
+    if value.layout != torch.strided or value.device.type != "cpu":
+        raise CheckpointError(f"{key} is not a plain tensor")
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise CheckpointError(f"{key} of shape {tuple(value.shape)} is larger than what is stored of it")
+    value = value.detach()
+    return (value.float() if value.is_floating_point() else value).contiguous().numpy()
 
 
 def read_archive_member(archive: Path, member: str) -> bytes:

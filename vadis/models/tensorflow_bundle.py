@@ -122,7 +122,7 @@ def crc32c(data: np.ndarray | bytes) -> int:
 
 
 def masked_crc32c(data: np.ndarray | bytes) -> int:
-    """Return a CRC-32C as LevelDB and TensorFlow store it: rotated and offset."""
+    """Return a CRC-32C (a scalar) as LevelDB and TensorFlow store it: rotated and offset."""
     crc = crc32c(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -163,7 +163,9 @@ def _read_index(content: bytes) -> tuple[int, dict[str, Entry]]:
     if len(content) < FOOTER_BYTES or int.from_bytes(content[-8:], "little") != TABLE_MAGIC:
         raise BundleError("it does not end as an index does; it is cut short or no index")
     footer = content[-FOOTER_BYTES:-8]
-    _, _, at = _handle(footer, 0)  # the meta index block, empty in bundles
+    offset, size, at = _handle(footer, 0)
+    if any(_block_entries(_block(content, offset, size))):
+        raise BundleError("it has a filter or statistics, which bundles do not")
     offset, size, _ = _handle(footer, at)
     num_shards = 0
     entries: dict[str, Entry] = {}

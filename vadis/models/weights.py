@@ -12,9 +12,11 @@ import dataclasses
 import datetime
 import difflib
 import fnmatch
+import glob
 import importlib.resources
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -368,7 +370,9 @@ def _convert(
     file: Path, model: str, target: Path, *, layout: str, member: str | None, known: Mapping[str, Any]
 ) -> Path:
     """Convert `file` to `target` and write its provenance; the caller holds the lock on `target`."""
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".convert-") as scratch:
+    for stale in target.parent.glob(f".{glob.escape(target.name)}-*"):
+        shutil.rmtree(stale, ignore_errors=True)  # a process that was killed left it
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         fresh = Path(scratch) / "weights.safetensors"
         request = {"file": str(file.resolve()), "member": member, "model": model, "layout": layout}
         answer = _run_conversion({**request, "out": str(fresh), "seconds": CONVERSION_SECONDS}, file)
@@ -391,7 +395,7 @@ def save(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, Any]) -
     last: where it fits, the other is whole. Each file is renamed into place at once.
     """
     metadata = {**metadata, "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".save-") as scratch:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
         tensors, provenance = Path(scratch) / "weights.safetensors", Path(scratch) / "provenance.json"
         safetensors.torch.save_file(dict(state), tensors, {"vadis": json.dumps(metadata)})
         metadata["converted_sha256"] = sha256_of(tensors)
