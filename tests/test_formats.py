@@ -81,6 +81,7 @@ def test_json_lines_hold_everything(tmp_path: Path) -> None:
     records = [strict(line.decode()) for line in lines]
     assert [record["video"] for record in records] == ["a.mp4", "broken.mp4", "走/ü.mp4"]
     first = records[0]
+    assert first == strict(json.dumps({**known[0].to_dict(), "duration_seconds": 5.1}))
     assert first["schema_version"] == 1
     assert first["error"] is None
     assert records[1]["error"] == {"kind": "corrupt", "message": 'cut off, "badly"\n=SUM(A1)'}

@@ -68,6 +68,13 @@ def clock(seconds: float, digits: int = 1) -> str:
     return f"{head}:{tail}"
 
 
+def figure(score: float) -> str:
+    """A score with two decimals that never claims certainty: `>0.99` and `<0.01` at the ends."""
+    if 0.995 <= score < 1:
+        return ">0.99"
+    return "<0.01" if 0 < score < 0.005 else f"{score:.2f}"
+
+
 @lru_cache(maxsize=256)
 def _system_font(name: str, size: float) -> Any:
     try:

@@ -25,6 +25,7 @@ from vadis.video.canvas import (
     Canvas,
     Colour,
     clock,
+    figure,
     fit_text,
     ink_on,
     mix,
@@ -205,7 +206,7 @@ def _draw_heading(canvas: Canvas, prediction: Prediction, threshold: float | Non
     limit = "" if threshold is None else f" above {threshold:.2f}"
     canvas.text(MARGIN, 54, f"None of the known actions{limit}", 28, bold=True)
     if best is not None:
-        guess = fit_text(f"best guess: {best.class_name} ({best.score:.2f})", 16, room)
+        guess = fit_text(f"best guess: {best.class_name} ({figure(best.score)})", 16, room)
         canvas.text(MARGIN, 92, guess, 16, GREY)
 
 
@@ -232,12 +233,12 @@ def _draw_lane(
     base = top + CURVE
     across = (right - left) / max(end, 1e-9)
     steps = _steps(lane.label, windows, end)
-    peak = max((score for _, _, score in steps), default=0.0)
+    peak = max((score for _, _, score in steps), default=None)
     strong = bool(lane.spans)
     name = wrap_text(lane.class_name, 16, NAMES - 24, 2)
-    for number, line in enumerate(name):
-        canvas.text(MARGIN, top + 4 + 20 * number, line, 16, INK if strong else GREY, bold=strong)
-    canvas.text(MARGIN, top + 6 + 20 * len(name), f"highest {peak:.2f}", 13, GREY)
+    for row, line in enumerate(name):
+        canvas.text(MARGIN, top + 4 + 20 * row, line, 16, INK if strong else GREY, bold=strong)
+    canvas.text(MARGIN, top + 6 + 20 * len(name), _describe_peak(peak), 13, GREY)
     if lane.spans:
         canvas.box(left, base, right, base + BAR, PANEL)
     for start, stop, score in steps:
@@ -255,12 +256,16 @@ def _draw_lane(
     for span in lane.spans:
         x0, x1 = left + span.start_seconds * across, left + span.end_seconds * across
         canvas.box(x0 + 0.5, base + 2, max(x1 - 0.5, x0 + 2), base + BAR - 2, lane.colour, 3)
-        figure = "" if span.score is None else f"{span.score:.2f}"
-        for text in (f"{span.class_name}  {figure}".strip(), figure):
+        number = "" if span.score is None else figure(span.score)
+        for text in (f"{span.class_name}  {number}".strip(), number):
             if text and text_width(text, 13) + 12 <= x1 - x0:
                 ink = ink_on(lane.colour)
                 canvas.text(x0 + 7, base + BAR / 2, text, 13, ink, anchor="lm")
                 break
+
+
+def _describe_peak(peak: float | None) -> str:
+    return "not among the top labels" if peak is None else f"highest {figure(peak)}"
 
 
 def _steps(label: int, windows: Sequence[Window], end: float) -> list[tuple[float, float, float]]:

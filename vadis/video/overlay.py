@@ -17,6 +17,7 @@ from vadis.video.canvas import (
     Canvas,
     Colour,
     clock,
+    figure,
     fit_text,
     ink_on,
     lay_over,
@@ -123,9 +124,9 @@ def label_panel(
     pad = 10 * unit
     sizes = [19 * unit if number == 0 and title is None else 14 * unit for number in range(len(rows))]
     room = max(40.0, min(width * 0.62, width - 4 * pad))
-    scores = [f"{score:.2f}" for _, score, _ in rows]
-    names = [fit_text(row[0], size, room - 46 * unit, True) for row, size in zip(rows, sizes, strict=True)]
-    widths = [text_width(name, size, True) + 46 * unit for name, size in zip(names, sizes, strict=True)]
+    scores = [figure(score) for _, score, _ in rows]
+    names = [fit_text(row[0], size, room - 56 * unit, True) for row, size in zip(rows, sizes, strict=True)]
+    widths = [text_width(name, size, True) + 56 * unit for name, size in zip(names, sizes, strict=True)]
     head = "" if title is None else fit_text(title, 17 * unit, room, True)
     inner = max([*widths, text_width(head, 17 * unit, True), min(room, 170 * unit)])
     line = [1.3 * size + 11 * unit for size in sizes]
