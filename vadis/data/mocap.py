@@ -237,15 +237,15 @@ def parse_motion(content: Any, *, name: str) -> Motion:
     frames = content["Frames"]
     if not 2 <= len(frames) <= _MAX_FRAMES:
         raise ValueError(f"{len(frames)} frames; there must be 2 to {_MAX_FRAMES}")
-    wrong = [
-        i for i, frame in enumerate(frames) if not isinstance(frame, list) or len(frame) != _FRAME_NUMBERS
-    ]
-    if wrong:
-        raise ValueError(f"frame {wrong[0]} does not have {_FRAME_NUMBERS} numbers")
+    for i, frame in enumerate(frames):
+        if not isinstance(frame, list) or len(frame) != _FRAME_NUMBERS:
+            raise ValueError(f"frame {i} does not have {_FRAME_NUMBERS} numbers")
+        if not all(isinstance(value, int | float) for value in frame):
+            raise ValueError(f"frame {i} holds something that is not a number")
     try:
         table = np.array(frames, dtype=np.float64)
-    except TypeError as error:
-        raise ValueError(f"a frame holds something that is not a number: {error}") from error
+    except OverflowError as error:
+        raise ValueError("a number is too large") from error
     if not np.isfinite(table).all() or (table[:-1, 0] <= 0).any():
         raise ValueError("a number is not finite, or a frame other than the last has no duration")
     times = np.concatenate([[0.0], np.cumsum(table[:-1, 0])])
