@@ -89,7 +89,7 @@ def run_predict(job: PredictJob) -> int:
     predictor = _load(job)
     rule = predictor.make_protocol(job.protocol, job.window_seconds, job.stride_seconds)
     engine = predictor.prepare(rule)
-    console.print(_first_line(predictor, engine, rule.describe()), style="dim")
+    console.print(_first_line(predictor, engine, rule.describe()), style="dim", soft_wrap=True)
     tally = _Tally()
     with ExitStack() as stack:
         target = job.out if job.out is not None else sys.stdout
