@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import damage
+import hostile_files
 import numpy as np
 import pytest
 
@@ -137,6 +138,27 @@ def test_child_dies_with_its_parent(video: Path) -> None:
         assert is_alive(pid)
         parent.kill()
         assert dies_within(pid, 5)
+
+
+@POSIX
+def test_a_busy_child_dies_with_its_parent_too(tmp_path: Path) -> None:
+    """One that has nothing to write for seconds, so that no broken pipe tells it."""
+    path = tmp_path / "long.gif"
+    header = b"GIF89a" + (2048).to_bytes(2, "little") * 2 + b"\xf0\0\0" + bytes(3) + b"\xff" * 3
+    path.write_bytes(header + hostile_files.gif_picture() * 40_000 + b";")
+    program = (
+        "import sys\nfrom vadis.video.sandbox import stream_frames_in_child\n"
+        "stream = stream_frames_in_child(sys.argv[1], chunk=40000, short_side=8)\n"
+        "print(stream.pid, flush=True)\nnext(stream)\n"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        time.sleep(0.2)
+        assert is_alive(pid)
+        parent.kill()
+        assert dies_within(pid, 1.0)
 
 
 @POSIX
