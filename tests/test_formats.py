@@ -277,6 +277,14 @@ def test_table_does_not_obey_names() -> None:
     assert "evil\\x1b]0;title\\x07\\r\\n\\u202e.mp4" in text
 
 
+def test_table_never_claims_certainty() -> None:
+    sure = (LabelScore(1, "a", 0.99991), LabelScore(2, "b", 0.00009), LabelScore(3, "c", 0.0))
+    text = show(replace(make_prediction(), labels=sure))
+    assert "a  >.999" in text
+    assert "b  <.001" in text
+    assert "c  0.000" in text
+
+
 def test_table_in_ascii() -> None:
     text = show(make_prediction(), encoding="ascii")
     assert "#" * 40 in text

@@ -71,7 +71,7 @@ class Table:
         for name, item in zip(names, shown, strict=True):
             style = self._colour(prediction, item.label) if item.label in known else "bright_black"
             line = Text(f"  {name:<{column}}  ", style="bold" if item.label in known else "")
-            line.append(f"{item.score:5.3f} ", style="")
+            line.append(f"{show_score(item.score)} ", style="")
             line.append(self._bar(item.score, room), style=style)
             self.console.print(line, no_wrap=True, overflow="crop")
         if len(prediction.labels) > len(shown):
@@ -99,7 +99,7 @@ class Table:
             if end > 0:
                 self.console.print(self._lane(spans, end, room, self._colour(prediction, label)))
             for span in spans[:MAX_ROWS]:
-                score = "" if span.score is None else f"  {span.score:.3f}"
+                score = "" if span.score is None else f"  {show_score(span.score)}"
                 times = f"{clock(span.start_seconds)} to {clock(span.end_seconds)}"
                 self.console.print(Text(f"  {times}  {spell_out(span.class_name)}{score}", overflow="fold"))
             if len(spans) > MAX_ROWS:
@@ -157,6 +157,13 @@ def spell_out(text: str) -> str:
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
     )
+
+
+def show_score(score: float) -> str:
+    """A score in five characters that never claims certainty: `0.912`, `>.999`, `<.001`."""
+    if 0.9995 <= score < 1:
+        return ">.999"
+    return "<.001" if 0 < score < 0.0005 else f"{score:5.3f}"
 
 
 def shorten(text: str, width: int) -> str:
