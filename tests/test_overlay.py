@@ -76,6 +76,7 @@ def test_strangers_are_decoded_in_a_child(tmp_path: Path) -> None:
     assert (info.frames_counted, info.audio) == (12, ())
 
 
+@pytest.mark.slow
 def test_labels_change_with_the_windows(tmp_path: Path) -> None:
     source = write_numbered(tmp_path / "a.mp4", 100, size=(320, 240))
     path = draw_overlay(source, make_prediction(str(source)), tmp_path / "out.mp4")
