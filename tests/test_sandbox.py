@@ -16,10 +16,11 @@ import damage
 import hostile_files
 import numpy as np
 import pytest
+from PIL import Image
 
 from vadis.records import STRANGER_LIMITS, DecodeReport, Limits, VideoError, VideoInfo
 from vadis.video import confine, sandbox, wire
-from vadis.video.decode import stream_frames
+from vadis.video.decode import prefetch, stream_frames
 from vadis.video.probe import probe
 from vadis.video.sandbox import probe_in_child, stream_frames_in_child
 
@@ -73,6 +74,29 @@ def test_same_frames_as_in_this_process(video: Path, options: dict) -> None:
     assert child.start_seconds == ours.start_seconds
     assert child.duration_seconds == ours.duration_seconds
     assert dies_within(child.pid, 5)
+
+
+def test_a_thread_may_read_ahead(video: Path) -> None:
+    with prefetch(stream_frames_in_child(video, chunk=4)) as ahead:
+        assert sum(len(chunk) for chunk in ahead) == damage.NUM_FRAMES
+        assert ahead.report.frames_decoded == damage.NUM_FRAMES
+    child = stream_frames_in_child(video, chunk=1)
+    with prefetch(child, depth=2) as ahead:
+        next(ahead)
+    assert dies_within(child.pid, 5)
+
+
+def test_folder_of_images(tmp_path: Path) -> None:
+    for index, picture in enumerate(damage.pictures(3)):
+        Image.fromarray(picture).save(tmp_path / f"{index:03d}.png")
+    (tmp_path / "003.png").symlink_to(tmp_path.parent / "elsewhere.png")
+    Image.fromarray(damage.pictures(1)[0]).save(tmp_path.parent / "elsewhere.png")
+    with stream_frames_in_child(tmp_path) as stream:
+        walls = stream.walls
+        found = list(stream)
+    assert np.array_equal(np.concatenate([chunk.frames_THWC for chunk in found])[:3], damage.pictures(3))
+    if "files" in walls:  # a link that leads out of the folder does not show the other file
+        assert stream.report.frames_decoded == 3
 
 
 def test_probe_is_the_same(video: Path) -> None:
@@ -439,5 +463,9 @@ def test_descriptors_do_not_leak(video: Path) -> None:
 def test_wrong_arguments(video: Path) -> None:
     with pytest.raises(ValueError, match=r"chunk \(0\)"):
         stream_frames_in_child(video, chunk=0)
+    with pytest.raises(ValueError, match="fps must be a positive"):
+        stream_frames_in_child(video, fps=-1.0)
+    with pytest.raises(ValueError, match="short_side must be at least 1"):
+        stream_frames_in_child(video, short_side=0)
     with pytest.raises(TypeError, match="needs a path, not bytes"):
         stream_frames_in_child(b"data")  # type: ignore[arg-type]

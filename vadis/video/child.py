@@ -78,7 +78,7 @@ def _end_with_parent(descriptor: int) -> None:
 def _stream(voice: Voice, request: Mapping[str, Any]) -> None:
     stream: FrameStream
     rate = request["options"].pop("fps")
-    fps = Fraction(*rate) if isinstance(rate, list) else rate
+    fps = None if rate is None else Fraction(*rate)
     with stream_frames(
         request["path"], fps=fps, limits=wire.limits_from(request["limits"]), **request["options"]
     ) as stream:

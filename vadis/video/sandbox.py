@@ -28,6 +28,7 @@ import numpy as np
 
 from vadis.records import STRANGER_LIMITS, DecodeReport, Limits, VideoError, VideoInfo
 from vadis.video import wire
+from vadis.video.clock import exact_rate
 from vadis.video.frames import Frames
 
 MEMORY_BYTES = 4 * 2**30
@@ -379,14 +380,17 @@ def stream_frames_in_child(
     """`stream_frames` in a child process: for files of strangers.
 
     Same arguments as `stream_frames`, and `memory_bytes`, the child's address space (Linux). The child is
-    killed when the parent has waited `limits.wall_seconds` for it. Raises VideoError as decoding does, and
+    killed when the parent has waited `limits.wall_seconds` for it. Raises ValueError for arguments that make
+    no sense, VideoError as decoding does, and
     of kind corrupt where the child crashes, timeout where it is killed on time, too_large where its memory
     does not suffice.
     """
     if chunk < 1:
         raise ValueError(f"chunk ({chunk}) must be at least 1")
-    # a fraction crosses as two integers, so that the grid of times stays exact
-    rate = fps if fps is None or isinstance(fps, float | int) else [fps.numerator, fps.denominator]
+    if short_side is not None and short_side < 1:
+        raise ValueError(f"short_side must be at least 1 pixel or None, got {short_side}")
+    # crosses as two integers, so that the grid of times stays exact
+    rate = None if fps is None else exact_rate(fps).as_integer_ratio()
     options = {"fps": rate, "short_side": short_side, "chunk": chunk, "threads": threads}
     return ChildStream(Child("stream", path, options, limits, memory_bytes), chunk, limits)
 
