@@ -131,6 +131,13 @@ def external_reference(folder: Path) -> bytes:
     return change_box(own.read_bytes(), [*TRACK, b"dinf", b"dref"], lambda _: entry)
 
 
+def reference_movie(port: int) -> bytes:
+    """A QuickTime reference movie: no media of its own, the address of another one."""
+    url = f"http://127.0.0.1:{port}/movie.mov\0".encode()
+    reference = box(b"rdrf", bytes(4) + b"url " + struct.pack(">I", len(url)) + url)
+    return box(b"ftyp", b"qt  \0\0\2\0qt  ") + box(b"moov", box(b"rmra", box(b"rmda", reference)))
+
+
 def bombs(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Small files that declare more than anybody can hold."""
     mp4 = (folder / "real.mp4").read_bytes()
@@ -269,6 +276,7 @@ def write_hostile(folder: Path, port: int) -> dict[str, Path]:
     found = {}
     contents: dict[str, bytes] = {name: text.encode() for name, text in playlists(folder, port).items()}
     contents |= {"external reference.mov": external_reference(folder), **dict(bombs(folder)), **oddities()}
+    contents["reference movie.mov"] = reference_movie(port)
     for name, content in contents.items():
         found[name] = folder / name
         found[name].write_bytes(content)

@@ -33,6 +33,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "shortcut.url": NOT_VIDEOS,
     "vector.svg": NOT_VIDEOS,
     "external reference.mov": ("corrupt", "empty", "refused"),
+    "reference movie.mov": ("corrupt", "no_video_stream"),
     "centuries.mp4": ("too_large",),
     "two gigahertz.mp4": ("report: 36/36 ok",),
     "half a billion samples.mp4": ("too_large",),
