@@ -3,7 +3,8 @@
     python examples/finetune.py CLIPS        where CLIPS/jump/a.mp4, CLIPS/run/b.mp4, ...
     vadis predict new.mp4 --model finetuned.safetensors
 
-Sees the first 2.56 seconds of each clip. A step on 64 frames of 224 x 224 takes MEASURE.
+Sees the first 2.56 seconds of each clip. With one clip of 64 frames of 224 x 224 a step, it took
+2.4 GB of memory and about 5 s a step on two CPU cores.
 """
 
 import json
@@ -29,12 +30,12 @@ def read_clip(video: Path, spec: ClipSpec) -> Tensor:
     return prepare_clip(frames_TCHW[order_T], spec)
 
 
-def main(folder: str, model: VideoModel | None = None, epochs: int = 3, rate: float = 1e-3) -> list[float]:
+def main(folder: str, model: VideoModel | None = None, epochs: int = 3, rate: float = 1e-4) -> list[float]:
     """Train on each clip `epochs` times and save the model; returns the loss of each step."""
     videos = sorted(Path(folder).glob("*/*"))
     class_names = sorted({video.parent.name for video in videos})
     model = model or vadis.create_model("i3d_inception.k400", num_classes=len(class_names))
-    optimiser = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate)
     model.train()
     for module in model.modules():  # with one clip a step, batch norm keeps what it learnt on Kinetics
         if isinstance(module, nn.BatchNorm3d):
@@ -46,7 +47,6 @@ def main(folder: str, model: VideoModel | None = None, epochs: int = 3, rate: fl
             loss = F.cross_entropy(model(read_clip(video, model.spec)[None]), torch.tensor([label]))
             optimiser.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             losses.append(loss.item())
         print(f"epoch {epoch + 1}: mean loss {sum(losses[-len(videos) :]) / len(videos):.3f}")
