@@ -19,6 +19,7 @@ import mutation_server
 import numpy as np
 import pytest
 
+from vadis.video.decode import Video, stream_frames
 from vadis.video.suspicion import Suspicion, ffv1_slices_intact
 
 NUM_CASES = 240
@@ -155,6 +156,24 @@ def test_ffv1_checksums(tmp_path: Path) -> None:
             broken = bytearray(packets[0])
             broken[place] ^= 1 << int(rng.integers(8))
             assert ffv1_slices_intact(bytes(broken)) is not True
+
+
+@pytest.mark.parametrize("threads", [1, None])
+@pytest.mark.parametrize("file", ["open.mov", "open.ts", "refresh.mp4", "open.mkv"])
+def test_healthy_references_across_groups_raise_no_alarm(
+    tmp_path: Path, file: str, threads: int | None
+) -> None:
+    """Open groups and intra refresh: pictures that need what lies before a keyframe, streamed and fetched."""
+    codec, key = ("libx265", "x265-params") if file.endswith("mkv") else ("libx264", "x264-params")
+    options = {"open.mkv": "open-gop=1:keyint=9:log-level=none", "refresh.mp4": "intra-refresh=1:keyint=9"}
+    chosen = {key: options.get(file, "open-gop=1:keyint=9:bframes=3")}
+    damage.write_video(tmp_path / file, codec, "yuv420p", chosen, damage.pictures())
+    with stream_frames(tmp_path / file, threads=threads) as stream:
+        assert not any(chunk.corrupt_T.any() for chunk in stream)
+    assert stream.report.ok
+    with Video(tmp_path / file, threads=threads) as video:
+        for index in (35, 10, 17, 3, 28, 20):
+            assert not video.frames_by_index([index]).corrupt_T.any()
 
 
 def test_mutations_repeat_and_change_something() -> None:
