@@ -161,3 +161,61 @@ def patch_edit(path: Path, *, skip_ticks: int, cut_milliseconds: int) -> None:
     duration, media_time = struct.unpack(">Ii", data[place + 12 : place + 20])
     data[place + 12 : place + 20] = struct.pack(">Ii", duration - cut_milliseconds, media_time + skip_ticks)
     path.write_bytes(bytes(data))
+
+
+def patch_sync_samples(path: Path, moves: dict[int, int]) -> None:
+    """Change entries of an mp4's list of keyframes (stss): samples (from 1) that get another number."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"stss") + 8
+    count = struct.unpack(">I", data[place : place + 4])[0]
+    for entry in range(place + 4, place + 4 + 4 * count, 4):
+        sample = struct.unpack(">I", data[entry : entry + 4])[0]
+        data[entry : entry + 4] = struct.pack(">I", moves.get(sample, sample))
+    path.write_bytes(bytes(data))
+
+
+NOT_CODED = b"\x00\x00\x01\xb6\x50\x00\x5f\xff"
+"""An MPEG-4 picture of a few bytes that says "as before" (what encoders write to keep count)."""
+
+
+def write_packed(path: Path, num_frames: int = 41) -> Path:
+    """An AVI with packed B-frames, as DivX wrote them: each B-picture rides in the packet of the P before it.
+
+    num_frames: odd, since the order is I, then pairs of B and P.
+    """
+    plain = path.with_suffix(".plain.avi")
+    write_numbered(
+        plain, num_frames, codec="mpeg4", b_frames=1, gop=1000, options={"sc_threshold": "1000000000"}
+    )
+    with av.open(str(plain)) as source, av.open(str(path), "w") as target:
+        stream = source.streams.video[0]
+        packets = [bytes(packet) for packet in source.demux(stream) if packet.size]
+        copy = target.add_stream_from_template(stream)
+        mark = b"\x00\x00\x01\xb2DivX503b1393p"
+        units = [mark + packets[0]]
+        for forward, between in zip(packets[1::2], packets[2::2], strict=True):
+            units += [forward + between, NOT_CODED]
+        for number, unit in enumerate(units):
+            packet = av.Packet(unit)
+            packet.stream, packet.time_base = copy, Fraction(1, 25)
+            packet.pts = packet.dts = number
+            packet.duration = 1
+            packet.is_keyframe = number == 0
+            target.mux(packet)
+    plain.unlink()
+    return path
+
+
+def repeat_packets(source_path: Path, path: Path, times: int) -> Path:
+    """Copy a video of keyframes only `times` over into `path`, one after the other, without encoding."""
+    with av.open(str(source_path)) as source, av.open(str(path), "w") as target:
+        stream = source.streams.video[0]
+        units = [bytes(packet) for packet in source.demux(stream) if packet.size]
+        copy = target.add_stream_from_template(stream)
+        for number in range(len(units) * times):
+            packet = av.Packet(units[number % len(units)])
+            packet.stream, packet.time_base = copy, Fraction(1, 25)
+            packet.pts = packet.dts = number
+            packet.duration, packet.is_keyframe = 1, True
+            target.mux(packet)
+    return path

@@ -21,6 +21,7 @@ from vadis.video.clock import Clock
 from vadis.video.fetch import Picture, fetch_images, fetch_pictures
 from vadis.video.frames import Frames
 from vadis.video.images import ImageReader
+from vadis.video.reader import FileReader
 from vadis.video.scale import Scaler
 from vadis.video.source import VideoPath
 from vadis.video.stream import (
@@ -128,17 +129,19 @@ class Video:
         pixels: list[NDArray[np.uint8]] | None = None
         corrupt = [np.zeros(len(indices), np.bool_) for indices in clips]
         decoded = damaged = 0
+        last_is_cut = isinstance(self._reader, FileReader) and self._reader.last_is_cut
         with self._reader.budget:
             for picture in self._pictures(wanted):
                 self._scaler.start(picture.frame)
                 if pixels is None:
                     width, height = self._scaler.size
                     pixels = [np.empty((len(indices), height, width, 3), np.uint8) for indices in clips]
+                damage = picture.corrupt or (last_is_cut and picture.index == len(times) - 1)
                 decoded += not picture.replaced
-                damaged += picture.corrupt
+                damaged += damage
                 first: NDArray[np.uint8] | None = None
                 for number, slot in slots[picture.index]:
-                    corrupt[number][slot] = picture.corrupt
+                    corrupt[number][slot] = damage
                     if first is None:
                         first = pixels[number][slot]
                         self._scaler.write(picture.frame, first)

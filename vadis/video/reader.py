@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -125,6 +125,7 @@ class FileReader:
         """
         limit = self.limits.max_frames
         packets = self.packets()
+        held: Shot | None = None
         try:
             for packet in packets:
                 for frame in self.decode(packet):
@@ -133,10 +134,18 @@ class FileReader:
                         raise VideoError(
                             "too_large", self.name, f"more frames than the limit (max_frames) of {limit}"
                         )
-                    yield Shot(frame, frame.pts, frame.duration or 0, self.suspicion.is_corrupt(frame))
+                    shot = Shot(frame, frame.pts, frame.duration or 0, self.suspicion.is_corrupt(frame))
+                    if not self.last_is_cut:
+                        yield shot
+                        continue
+                    if held is not None:
+                        yield held
+                    held = shot
                 self.budget.check()
         finally:
             packets.close()
+        if held is not None:
+            yield replace(held, corrupt=True)
 
     def first_frame(self) -> VideoFrame | None:
         """The first picture that can be decoded, None where there is none among the first 256 packets."""
@@ -167,6 +176,11 @@ class FileReader:
     def time_base(self) -> Fraction:
         """Seconds per tick."""
         return self.source.time_base
+
+    @property
+    def last_is_cut(self) -> bool:
+        """True where the last picture is not all there and no decoder minds: a GIF that is cut off."""
+        return self.source.cut_off and "gif" in self.source.formats
 
     @property
     def origin(self) -> Fraction:
