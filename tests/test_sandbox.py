@@ -412,6 +412,18 @@ def test_times_that_cannot_be(monkeypatch: pytest.MonkeyPatch, video: Path) -> N
         assert next(stream).frames_THWC.shape == (1, 2, 2, 3)  # and a truthful one is believed
 
 
+def test_a_child_that_never_ends_is_caught(monkeypatch: pytest.MonkeyPatch, video: Path) -> None:
+    frames = f'{{"type": "frames", "start_seconds": 0.0, "shape": [1, 2, 2], "report": {REPORT}}}'
+    words = f"say({INFO.encode()!r})\nwhile True:\n    say({frames.encode()!r}); os.write(1, bytes(17 + 12))"
+    monkeypatch.setattr(sandbox, "_BOOT", EVIL.format(rest=words))
+    for limits, fps, most in ((Limits(max_frames=50), None, 50), (Limits(max_seconds=3.0), 10, 660)):
+        stream = stream_frames_in_child(video, limits=limits, fps=fps)
+        assert sum(len(next(stream)) for _ in range(most)) == most
+        with pytest.raises(VideoError, match="more frames than the limits allow"):
+            next(stream)
+        assert not is_alive(stream.pid)
+
+
 def test_child_that_does_not_start(monkeypatch: pytest.MonkeyPatch, video: Path) -> None:
     monkeypatch.setattr(sandbox, "_BOOT", "raise SystemExit('no such module')")
     with pytest.raises(VideoError, match="failed \\(status 1\\): no such module"):

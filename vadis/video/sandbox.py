@@ -264,8 +264,12 @@ class ChildStream:
     `start_seconds` and `duration_seconds` in seconds. `walls` names what confines the child.
     """
 
-    def __init__(self, child: Child, chunk: int, limits: Limits) -> None:
+    def __init__(self, child: Child, chunk: int, limits: Limits, fps: Fraction | None) -> None:
         self._child = child
+        self._num_frames = 0
+        self._most_frames: float | None = limits.max_frames
+        if fps is not None:  # a grid repeats frames; the last one may last long beyond the limit
+            self._most_frames = None if limits.max_seconds is None else (2 * limits.max_seconds + 60) * fps
         self._chunk = chunk
         self._limits = limits
         self._ended = False
@@ -312,6 +316,9 @@ class ChildStream:
         if len(shape) != 3 or not all(type(side) is int and 0 < side <= 2**16 for side in shape):
             raise wire.WireError("frames of an impossible shape")
         count, height, width = shape
+        self._num_frames += count
+        if self._most_frames is not None and self._num_frames > self._most_frames:
+            raise wire.WireError("more frames than the limits allow")
         most = self._limits.max_pixels
         # a short side that is asked for can enlarge a small video: allow for its square too
         if count > self._chunk or (most is not None and height * width > max(most, 2**24)):
@@ -389,10 +396,15 @@ def stream_frames_in_child(
         raise ValueError(f"chunk ({chunk}) must be at least 1")
     if short_side is not None and short_side < 1:
         raise ValueError(f"short_side must be at least 1 pixel or None, got {short_side}")
+    rate = None if fps is None else exact_rate(fps)
     # crosses as two integers, so that the grid of times stays exact
-    rate = None if fps is None else exact_rate(fps).as_integer_ratio()
-    options = {"fps": rate, "short_side": short_side, "chunk": chunk, "threads": threads}
-    return ChildStream(Child("stream", path, options, limits, memory_bytes), chunk, limits)
+    options = {
+        "fps": rate and rate.as_integer_ratio(),
+        "short_side": short_side,
+        "chunk": chunk,
+        "threads": threads,
+    }
+    return ChildStream(Child("stream", path, options, limits, memory_bytes), chunk, limits, rate)
 
 
 def probe_in_child(
