@@ -17,7 +17,7 @@ LEVELS = [
     "records",
     "downloads",
     "config video metrics models",
-    "data recipes folding",
+    "data recipes folding parity",
     "engines fusion formats",
     "prediction features evaluation explain exporting",
     "training jobs inspection",

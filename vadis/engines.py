@@ -3,9 +3,14 @@
 An engine takes normalised clips and gives logits. `torch` folds the network into fewer, larger steps
 (`vadis.folding`) and needs nothing but PyTorch; `openvino` hands it to OpenVINO where that is installed.
 No compiler is needed on the user's machine. Before an engine is used it scores one seeded random clip and
-is compared with the network as it was written: an engine whose logits differ by more than TOLERANCE is
-refused. What the check found, and how fast the engine was, is remembered per machine, weights, shape,
-precision and versions in the cache folder, so that the next start is quick.
+is compared with the network as it was written (`vadis.parity`): an engine whose logits differ by more
+than the tolerance is refused. Verdict and speed are remembered on this machine, so the next start is quick.
+
+`auto` means speed without a long start. PyTorch is ready in a fraction of a second; OpenVINO is a little
+faster on some processors but takes several seconds to convert a network for the first time. So `auto`
+begins with PyTorch, gives OpenVINO a trial once a process has worked for TRIAL_AFTER_SECONDS (a user with
+one short clip never waits for it), and from the next start on takes whichever was faster here. A process
+never changes its engine midway: the same video gives the same digits from its first window to its last.
 
 Precision: "float32" is float32 everywhere (TF32 is switched off on CUDA for the time of a call). "bf16"
 keeps weights and activations in bfloat16 with sums in float32; a processor that only emulates it gets
@@ -17,13 +22,10 @@ Shapes: B batch, C channels, T frames, H W pixels, K classes.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.metadata
+import functools
 import importlib.util
-import json
 import logging
 import os
-import platform
 import threading
 import time
 from collections import OrderedDict
@@ -35,7 +37,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vadis import downloads, folding
+from vadis import folding, parity
+from vadis.parity import Run
 from vadis.records import ClipSpec, VadisError
 
 log = logging.getLogger(__name__)
@@ -43,15 +46,8 @@ log = logging.getLogger(__name__)
 ENGINES = ("torch", "openvino")
 DEVICES = ("cpu", "cuda", "mps")
 PRECISIONS = ("float32", "bf16")
-TOLERANCE = {"float32": 1e-3, "bf16": 0.05}
-"""float32: largest absolute difference of a logit. bf16: the same, relative to the largest |logit| (at
-least 1) of the plain network."""
 MAX_SHAPES = 4
 TRIAL_AFTER_SECONDS = 60.0
-SWITCH_GAIN = 0.95
-
-Run = Callable[[Tensor], Tensor]
-"""clip_BCTHW float32 on the CPU -> logits_BK float32 on the CPU, for one shape."""
 
 
 class EngineError(VadisError):
@@ -85,13 +81,7 @@ def choose_device(device: str = "auto") -> str:
 
 def has_fast_bf16() -> bool:
     """True where the CPU multiplies bfloat16 in hardware (AVX-512 BF16, AMX, or ARM's BF16)."""
-    return any(_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
-
-
-def _capabilities() -> dict[str, Any]:
-    """What PyTorch knows of the processor; younger than our oldest PyTorch, so asked for with care."""
-    found: Any = getattr(torch.cpu, "get_capabilities", dict)()
-    return dict(found) or {"avx512_bf16": torch.cpu._is_avx512_bf16_supported()}
+    return any(parity.capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
 
 
 def _check_name(kind: str, name: str, known: Sequence[str]) -> None:
@@ -207,20 +197,30 @@ class Engine:
     """A network ready to run: clips in, logits out. Made by `create_engine`.
 
     name: "torch" or "openvino"; device: "cpu", "cuda" or "mps"; precision: what really runs.
-    parity: largest |difference| of a logit from the plain network on the clip of the check (None before).
-    seconds: what one clip of the load's shape took in the check.
+    parity: largest |difference| of a logit from the plain network on the clip of the check, or None.
+    seconds: what one clip of the load's shape took in the check, or None.
     """
 
     def __init__(
-        self, name: str, model: nn.Module, *, device: str, precision: str, threads: int | None
+        self,
+        name: str,
+        model: nn.Module,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
+        threads: int | None = None,
+        fingerprint: str | None = None,
     ) -> None:
         self.name = name
+        self.model = model
         self.device = device
         self.precision = precision
         self.threads = threads
         self.parity: float | None = None
         self.seconds: float | None = None
-        self.model = model
+        self.after_work: Callable[[], None] | None = None
+        self._fingerprint = fingerprint or parity.fingerprint(model)
+        self._busy_seconds = 0.0
         self._runs: OrderedDict[tuple[int, ...], Run] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -236,13 +236,20 @@ class Engine:
         if self.device == "cpu" and len(clip_BCTHW) > 1:
             return torch.cat([self(clip_BCTHW[index : index + 1]) for index in range(len(clip_BCTHW))])
         with _num_threads(self.threads):
-            return self._run_for(clip_BCTHW.shape)(clip_BCTHW)
+            run = self._run_for(clip_BCTHW.shape)
+            start = time.perf_counter()
+            logits_BK = run(clip_BCTHW)
+        self._busy_seconds += time.perf_counter() - start
+        if self.after_work is not None and self._busy_seconds > TRIAL_AFTER_SECONDS:
+            work, self.after_work = self.after_work, None
+            work()
+        return logits_BK
 
     def run_frames(self, frames_BTHWC: Tensor, spec: ClipSpec | None = None) -> Tensor:
         """Score uint8 frames that are already resized and cropped: logits_BK float32.
 
         frames_BTHWC: uint8 RGB as a decoder gives them. spec: how to normalise (default: the model's).
-        The values go to float32 in the layout that the engine wants, in one pass.
+        The values become float32 in the layout that the engine wants, in place.
         """
         if spec is None:
             found: Any = self.model.spec
@@ -257,8 +264,20 @@ class Engine:
         return self(clips_BTHWC.permute(0, 4, 1, 2, 3))
 
     def __repr__(self) -> str:
-        parity = "unchecked" if self.parity is None else f"parity {self.parity:.1e}"
-        return f"Engine({self.name}, {self.device}, {self.precision}, {parity})"
+        checked = "unchecked" if self.parity is None else f"parity {self.parity:.1e}"
+        return f"Engine({self.name}, {self.device}, {self.precision}, {checked})"
+
+    def verdict_file(self, shape_BCTHW: Sequence[int]) -> Path | None:
+        """Where the verdict on this engine for clips of a shape is kept (None: no cache folder)."""
+        return parity.cache_file("verdict", ".json", (self.name, *self._facts(shape_BCTHW)))
+
+    def choice_file(self, shape_BCTHW: Sequence[int]) -> Path | None:
+        """Where the name of the engine that was fastest for such clips is kept (None: no cache folder)."""
+        return parity.cache_file("choice", ".txt", self._facts(shape_BCTHW))
+
+    def _facts(self, shape: Sequence[int]) -> tuple[object, ...]:
+        threads = (self.threads, torch.get_num_threads())
+        return (self.device, self.precision, *threads, tuple(shape), self._fingerprint)
 
     def _run_for(self, shape: Sequence[int]) -> Run:
         key = tuple(shape)
@@ -273,7 +292,7 @@ class Engine:
     def _build(self, shape: tuple[int, ...]) -> Run:
         if self.name == "torch":
             return _build_torch(self.model, shape, self.device, self.precision)
-        file = _cache_file("openvino", self.model, shape, ".xml")
+        file = parity.cache_file("openvino", ".xml", (shape, self._fingerprint))
         return _build_openvino(self.model, shape, self.precision, self.threads, file)
 
 
@@ -288,118 +307,6 @@ def _num_threads(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-# --- the check --------------------------------------------------------------------------------------------
-
-
-def _seeded_clip(model: nn.Module, shape: Sequence[int]) -> Tensor:
-    spec: Any = getattr(model, "spec", None) or ClipSpec()
-    low, high = spec.value_range
-    generator = torch.Generator().manual_seed(0)
-    clip_BTHWC = torch.rand((shape[0], *shape[2:], shape[1]), generator=generator) * (high - low) + low
-    return clip_BTHWC.permute(0, 4, 1, 2, 3)
-
-
-def check_parity(engine: Engine, shape_BCTHW: Sequence[int]) -> None:
-    """Compare an engine with the plain network on one seeded random clip; set its parity and seconds.
-
-    Raises EngineError where the logits differ by more than TOLERANCE, or are not finite.
-    What an earlier process on this machine found for the same weights, shape, precision and versions
-    is taken from the cache folder.
-    """
-    shape = (1, *shape_BCTHW[1:])
-    file = _cache_file("parity", engine.model, shape, ".json", engine)
-    verdict = _read_verdict(file)
-    if verdict is None:
-        verdict = _measure(engine, shape)
-        _write_verdict(file, verdict)
-    engine.parity, engine.seconds = verdict["parity"], verdict["seconds"]
-    if not verdict["parity"] <= verdict["tolerance"]:
-        raise EngineError(
-            f"engine {engine.name!r} ({engine.precision} on {engine.device}) gives other logits than the "
-            f"network: they differ by {verdict['parity']:.2g}, more than {verdict['tolerance']:.2g}; "
-            "use another engine, and tell us (`vadis doctor` prints the versions)"
-        )
-
-
-def _measure(engine: Engine, shape: Sequence[int]) -> dict[str, float]:
-    clip_BCTHW = _seeded_clip(engine.model, shape)
-    with torch.inference_mode(), _num_threads(engine.threads):
-        training = [module for module in engine.model.modules() if module.training]
-        engine.model.eval()
-        try:
-            plain_BK = engine.model(clip_BCTHW)
-        finally:
-            for module in training:
-                module.training = True
-    logits_BK = engine(clip_BCTHW)
-    start = time.perf_counter()
-    engine(clip_BCTHW)
-    seconds = time.perf_counter() - start
-    difference = float((logits_BK - plain_BK).abs().max())
-    tolerance = TOLERANCE[engine.precision]
-    if engine.precision == "bf16":
-        tolerance *= max(1.0, float(plain_BK.abs().max()))
-    # a NaN compares false with everything, so it never passes
-    return {"parity": difference, "tolerance": tolerance, "seconds": seconds}
-
-
-def _cache_file(
-    kind: str, model: nn.Module, shape: Sequence[int], suffix: str, engine: Engine | None = None
-) -> Path | None:
-    """The file for what was found for this model, shape, machine and versions; None without a cache."""
-    packages = [f"{name} {_version(name)}" for name in ("torch", "openvino", "vadis")]
-    parts = [*packages, platform.machine(), json.dumps(_capabilities(), sort_keys=True)]
-    parts += [str(tuple(shape)), _fingerprint(model)]
-    if engine is not None:
-        parts += [engine.name, engine.device, engine.precision, str(engine.threads), str(os.cpu_count())]
-        parts += [str(Path(source).stat().st_mtime_ns) for source in (__file__, folding.__file__)]
-    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-    try:
-        folder = downloads.cache_folder() / "engines"
-        folder.mkdir(exist_ok=True)
-    except (downloads.DownloadError, OSError) as error:
-        log.warning("nothing is remembered for the next start: %s", error)
-        return None
-    return folder / f"{kind}-{key}{suffix}"
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
-
-
-def _fingerprint(model: nn.Module) -> str:
-    """A hash of the structure, weights and statistics of a network."""
-    digest = hashlib.sha256(repr(model).encode())
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _read_verdict(file: Path | None) -> dict[str, float] | None:
-    if file is None:
-        return None
-    try:
-        verdict = json.loads(file.read_text())
-        return {name: float(verdict[name]) for name in ("parity", "tolerance", "seconds")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # never written, or torn: measure again
-
-
-def _write_verdict(file: Path | None, verdict: dict[str, float]) -> None:
-    if file is None:
-        return
-    try:
-        temporary = file.with_name(f"{file.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(verdict))
-        temporary.replace(file)
-    except OSError as error:
-        log.warning("the parity check is not remembered for the next start: %s", error)
 
 
 # --- choosing ---------------------------------------------------------------------------------------------
@@ -425,31 +332,80 @@ def create_engine(
     _check_name("engine", engine, ("auto", *ENGINES))
     _check_name("precision", precision, PRECISIONS)
     place = choose_device("cpu" if engine == "openvino" and device == "auto" else device)
+    if engine == "openvino" and place != "cpu":
+        raise EngineError(f"engine 'openvino' runs on the cpu, not on {place!r}; use engine 'torch'")
     if precision == "bf16" and place == "cpu" and not has_fast_bf16():
         log.warning("this processor only emulates bf16, which is slower than float32: float32 is used")
         precision = "float32"
     if shape_BCTHW is None:
         spec: Any = model.spec
         shape_BCTHW = (1, spec.channels, spec.num_frames, spec.crop, spec.crop)
-    if engine == "openvino" and place != "cpu":
-        raise EngineError(f"engine 'openvino' runs on the cpu, not on {place!r}; use engine 'torch'")
+    shape = (1, *shape_BCTHW[1:])
+    fingerprint = parity.fingerprint(model)
 
     def make(name: str) -> Engine:
-        reason = list_engines()[name]
-        if reason is not None:
-            raise EngineError(f"engine {name!r} cannot be used: {reason}")
-        made = Engine(name, model, device=place, precision=precision, threads=threads)
-        check_parity(made, shape_BCTHW)
-        return made
+        return Engine(
+            name, model, device=place, precision=precision, threads=threads, fingerprint=fingerprint
+        )
 
-    return make(engine) if engine != "auto" else _choose(make)
+    if engine != "auto":
+        return check_engine(make(engine), shape)
+    return _choose([make(name) for name in (ENGINES if place == "cpu" else ("torch",))], shape)
 
 
-def _choose(make: Callable[[str], Engine]) -> Engine:
-    """The first engine in the known order that passes; a log line says why one did not."""
-    for name in ENGINES:
+def check_engine(engine: Engine, shape_BCTHW: Sequence[int]) -> Engine:
+    """Compare an engine with the plain network on one seeded clip; set its parity and seconds; return it.
+
+    The verdict of an earlier process on this machine counts. Raises EngineError where the engine is not
+    installed, or its logits are not finite or differ by more than `vadis.parity.TOLERANCE`.
+    """
+    reason = list_engines().get(engine.name)
+    if reason is not None:
+        raise EngineError(f"engine {engine.name!r} cannot be used: {reason}")
+    file = engine.verdict_file(shape_BCTHW)
+    verdict = parity.recall(file)
+    if verdict is None:
+        verdict = parity.measure(engine.model, engine, shape_BCTHW, engine.precision)
+        parity.remember(file, verdict)
+    engine.parity, engine.seconds = verdict.parity, verdict.seconds
+    if not verdict.passes:
+        raise EngineError(
+            f"engine {engine.name!r} ({engine.precision} on {engine.device}) gives other logits than the "
+            f"network: they differ by {verdict.parity:.2g}, more than {verdict.tolerance:.2g}; "
+            "use another engine, and tell us (`vadis doctor` prints the versions)"
+        )
+    return engine
+
+
+def _choose(engines: Sequence[Engine], shape: Sequence[int]) -> Engine:
+    """The one that won its trial on this machine, else the first in the known order that passes.
+
+    A log line says why another was passed over.
+    """
+    file = engines[0].choice_file(shape)
+    winner = parity.recall_text(file)
+    for engine in sorted(engines, key=lambda engine: engine.name != winner):  # stable
         try:
-            return make(name)
-        except (EngineError, RuntimeError) as error:
-            log.warning("engine %r is passed over: %s", name, error)
+            chosen = check_engine(engine, shape)
+        except (EngineError, RuntimeError, ImportError) as error:
+            log.warning("engine %r is passed over: %s", engine.name, error)
+            continue
+        rivals = [rival for rival in engines if rival is not chosen and list_engines()[rival.name] is None]
+        if winner is None and rivals:
+            chosen.after_work = functools.partial(_try_rival, chosen, rivals[0], shape)
+        return chosen
     raise EngineError("no engine passes its check on this machine; `vadis doctor` prints the versions")
+
+
+def _try_rival(chosen: Engine, rival: Engine, shape: Sequence[int]) -> None:
+    """Build, check and time an engine in turns with the one at work, for the benefit of the next start."""
+    log.info("trying engine %r, for the next start", rival.name)
+    winner = chosen
+    try:
+        check_engine(rival, shape)
+        times = parity.time_paired([chosen, rival], parity.seeded_clip(chosen.model, shape))
+        log.info("seconds a clip: %s %.3f, %s %.3f", chosen.name, times[0], rival.name, times[1])
+        winner = rival if times[1] < times[0] else chosen
+    except (EngineError, RuntimeError, ImportError) as error:
+        log.warning("engine %r will not be used: %s", rival.name, error)
+    parity.remember_text(chosen.choice_file(shape), winner.name)
