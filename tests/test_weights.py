@@ -26,7 +26,7 @@ import torch
 
 from vadis import downloads
 from vadis.models import MODELS, create_model, weights
-from vadis.models.conversion import CheckpointError, read_checkpoint, read_pickle, read_torch
+from vadis.models.conversion import CheckpointError, convert, read_checkpoint, read_pickle, read_torch
 from vadis.models.layouts import LAYOUTS, LayoutError, check_shapes, detect_layout, to_ours
 from vadis.models.published import WEIGHTS
 from vadis.models.weights import UnknownWeightsError, WeightsError, class_names
@@ -562,10 +562,9 @@ def test_a_checkpoint_is_imported_and_loaded(
     assert torch.equal(model.state_dict()["head.weight"], state["head.weight"])
     again = weights.import_checkpoint(path, "i3d_inception", name="i3d_inception.again")  # our own layout
     assert weights.load(again).metadata["layout"] == "ours"
-    with pytest.raises(WeightsError, match=r"conv1a\.conv\.weight has shape \(64, 3, 7, 7, 7\)"):
-        weights.import_checkpoint(file, "i3d_inception_flow")
-    with pytest.raises(WeightsError, match=r"11 classes, .*kinetics400 has 400"):
-        weights.import_checkpoint(file, "i3d_inception", classes="kinetics400")
+    request = {"file": str(file), "model": "i3d_inception_flow", "layout": "auto", "out": "unused"}
+    with pytest.raises(LayoutError, match=r"conv1a\.conv\.weight has shape \(64, 3, 7, 7, 7\), .*\(64, 2, 7"):
+        convert(request)
     with pytest.raises(WeightsError, match="its hash differs"):
         weights.import_checkpoint(file, "i3d_inception", name="i3d_inception.k400")
     assert [status.status for status in weights.verify("i3d_inception.again")] == ["ok"]
@@ -731,6 +730,10 @@ def test_a_published_file_is_recognised_by_its_hash(
     with pytest.raises(WeightsError, match="cannot be called"):
         weights.import_checkpoint(file, "i3d_inception", name="i3d_inception.mine")
     file.write_bytes(b"other bytes")
+    with pytest.raises(WeightsError, match=r"400 classes, .*charades157 has 157"):
+        weights.import_checkpoint(file, "i3d_inception", classes="charades157")
+    named = weights.import_checkpoint(file, "i3d_inception", classes="kinetics400")
+    assert weights.load(named).metadata["class_names"][0] == "abseiling"
     for name in ("../evil", "i3d_inception", "i3d_inception.a/b", "other.mine"):
         with pytest.raises(WeightsError, match="a name is"):
             weights.import_checkpoint(file, "i3d_inception", name=name)
