@@ -7,9 +7,9 @@ and which motion when. One seed is one scene: camera, light, build, clothes, gro
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from vadis.records import Span
 from vadis.video.write import VideoWriter
 
 Array = npt.NDArray[np.float64]
-_CHUNK_PIXELS = 2**18
+_CHUNK_PIXELS = 2**19
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,14 @@ def render_clip(
     )
     view = scene.camera.film(track.times_T, figure.positions_TJ3[:, 0], size)
     painted = Painted.of(scene.surroundings, scene.light)
-    frames, boxes = _film(figure, view, painted, scene, samples)
-    points, visible = find_lights(figure, view)
     extra: dict[str, npt.NDArray[np.generic]] = {}
-    if lights:
-        extra["lights_THWC"] = draw_lights(points, visible, size)
-    if flow or depth:
-        surface = find_surface(figure, view)
-        extra |= _truth(figure, view, surface, flow=flow, depth=depth)
+    with _one_thread():
+        frames, boxes = _film(figure, view, painted, scene, samples)
+        points, visible = find_lights(figure, view)
+        if lights:
+            extra["lights_THWC"] = draw_lights(points, visible, size)
+        if flow or depth:
+            extra |= _truth(figure, view, find_surface(figure, view), flow=flow, depth=depth)
     return RenderedClip(
         frames_THWC=frames,
         times_T=track.times_T,
@@ -127,7 +127,9 @@ def _track(
         return motions
     if isinstance(motions, str | mocap.Motion):
         motion = mocap.load_motion(motions) if isinstance(motions, str) else motions
-        return mocap.sequence([(motion, seconds or motion.seconds / speed)], fps=fps, speed=speed)
+        return mocap.sequence(
+            [(motion, motion.seconds / speed if seconds is None else seconds)], fps=fps, speed=speed
+        )
     if seconds is not None:
         raise ValueError("several motions bring their own seconds; leave `seconds` out")
     return mocap.sequence(motions, fps=fps, speed=speed)
@@ -149,27 +151,32 @@ def _truth(
 def _film(
     figure: Figure, view: View, painted: Painted, scene: Scene, samples: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Pixels and boxes of all frames: a few frames at a time, each lot on one core.
-
-    Lots of frames side by side use the cores better than many threads inside each of some thousand short
-    operations, and far better where other processes want the cores too; so PyTorch's own threads are held
-    at one meanwhile.
-    """
+    """Pixels and boxes of all frames, some frames at a time."""
     step = max(1, _CHUNK_PIXELS // (view.size[0] * view.size[1] * samples))
-    lots = [slice(first, first + step) for first in range(0, len(figure), step)]
-
-    def shoot(lot: slice) -> tuple[Tensor, npt.NDArray[np.float32]]:
+    pictures, boxes = [], []
+    for first in range(0, len(figure), step):
+        lot = slice(first, first + step)
         some = View(view.eye_T3[lot], view.axes_T33[lot], view.focal, view.size)
-        return _shoot(figure[lot], some, painted, scene, samples)
+        frames, box = _shoot(figure[lot], some, painted, scene, samples)
+        pictures.append(frames)
+        boxes.append(box)
+    return torch.cat(pictures).numpy(), np.concatenate(boxes)
 
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Hold PyTorch's threads at one meanwhile.
+
+    A clip is some thousand short operations. Sharing each of them among threads gains little on a quiet
+    machine and loses a lot (measured: up to ten times) where other processes want the cores too; many
+    clips are best rendered by a process per core.
+    """
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(num_threads) as pool:
-            shot = list(pool.map(shoot, lots))
+        yield
     finally:
         torch.set_num_threads(num_threads)
-    return torch.cat([frames for frames, _ in shot]).numpy(), np.concatenate([boxes for _, boxes in shot])
 
 
 def _shoot(

@@ -206,22 +206,30 @@ def seen_from_eye(points_N3: Tensor, times_N: Tensor, cones: Cones, tolerance: f
     """
     solved = Solved.of(cones, points_N3.dtype)
     depth = points_N3[:, 2]
-    x, y = points_N3[:, 0] / depth, points_N3[:, 1] / depth
     visible = depth > NEAR
     boxes = torch.from_numpy(_slope_boxes(cones)).to(points_N3.dtype)
+    whole = torch.cat([boxes[..., :2].amin(dim=1), boxes[..., 2:].amax(dim=1)], dim=1)
+    x, y = points_N3[:, 0] / depth, points_N3[:, 1] / depth
+    near_body = (_within(x, y, whole[times_N]) & visible).nonzero()[:, 0]
+    x, y, depth, times = x[near_body], y[near_body], depth[near_body], times_N[near_body]
+    free = torch.ones(len(times), dtype=torch.bool)
     for k in range(cones.start_TP3.shape[1]):
-        box = boxes[:, k][times_N]
-        near = (x >= box[:, 0]) & (x <= box[:, 2]) & (y >= box[:, 1]) & (y <= box[:, 3]) & visible
-        chosen = near.nonzero()[:, 0]
+        chosen = _within(x, y, boxes[:, k][times]).nonzero()[:, 0]
         if len(chosen) == 0:
             continue
-        rows = times_N[chosen]
+        rows = times[chosen]
         vectors = tuple(values[rows, k].T for values in (solved.start, solved.end, solved.axis))
         radii = solved.radii[k]
         part = (*vectors, solved.length[rows, k], solved.slope[rows, k], radii[0], radii[1])
         t = meet(x[chosen], y[chosen], part)
-        visible[chosen] = ~((t > NEAR) & (t < depth[chosen] * (1 - tolerance)))
+        free[chosen] &= ~((t > NEAR) & (t < depth[chosen] * (1 - tolerance)))
+    visible[near_body] = free
     return visible
+
+
+def _within(x: Tensor, y: Tensor, boxes_N4: Tensor) -> Tensor:
+    """True where a point lies in its box (x0, y0, x1, y1)."""
+    return (x >= boxes_N4[:, 0]) & (x <= boxes_N4[:, 2]) & (y >= boxes_N4[:, 1]) & (y <= boxes_N4[:, 3])
 
 
 def _slope_boxes(cones: Cones) -> Array:

@@ -344,7 +344,9 @@ def _edge(x: Tensor) -> Tensor:
 
 
 def shadow_on_points(points_N3: Tensor, times_N: Tensor, casters: Cones, light: Light) -> Tensor:
-    """The share of the sun that the casters take from points of the body (world, with time index), N.
+    """The share of the sun that the casters take from points of the body, N: from 0 to 1.
+
+    points_N3 in the world (metres), in the order of their time index times_N.
 
     A part casts on a point if its axis lies nearer to the sun than the point: so no part shades the lit
     side of itself.
@@ -354,14 +356,14 @@ def shadow_on_points(points_N3: Tensor, times_N: Tensor, casters: Cones, light: 
     start = torch.from_numpy(casters.start_TP3).float() @ basis.T
     way = torch.from_numpy(casters.end_TP3).float() @ basis.T - start
     local = points_N3 @ basis.T
-    shade = torch.zeros(len(points_N3))
     radii = torch.from_numpy(casters.radii_P2).float()
-    for k in range(start.shape[1]):
-        relative = local - start[:, k][times_N]
-        axis = way[:, k][times_N]
+    shades = []
+    counts = torch.bincount(times_N, minlength=len(start)).tolist()
+    for t, points in enumerate(local.split(counts)):
+        relative = points.T[:, None, :] - start[t].T[:, :, None]
         distance, share = _one_hull(
-            relative[:, 0], relative[:, 1], axis[:, :2].T[None], radii[k, 0], radii[k, 1]
+            relative[0], relative[1], way[t, :, :2, None], radii[:, 0, None], radii[:, 1, None]
         )
-        ahead = share[0] * axis[:, 2] - relative[:, 2]
-        shade = torch.maximum(shade, _edge(-distance[0] / 0.02) * (ahead / 0.05).clamp(0, 1))
-    return shade
+        ahead = share * way[t, :, 2, None] - relative[2]
+        shades.append((_edge(distance * (-1 / 0.02)) * (ahead * 20).clamp(0, 1)).amax(dim=0))
+    return torch.cat(shades)
