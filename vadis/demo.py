@@ -16,7 +16,7 @@ from rich.console import Console
 
 from vadis.formats import PredictionWriter
 from vadis.models import create_model
-from vadis.prediction import DEFAULT_MODEL, Predictor
+from vadis.prediction import DEFAULT_MODEL, DEFAULT_THRESHOLD, Predictor
 from vadis.records import Prediction, Span
 from vadis.video.draw import draw_overlay, draw_timeline
 
@@ -99,7 +99,7 @@ def _write_results(prediction: Prediction, video: str, out: Path) -> dict[str, P
     for kind in ("table", "json"):
         with PredictionWriter(str(files[kind]), kind) as writer:
             writer.write(prediction)
-    draw_timeline(prediction, files["timeline"])
+    draw_timeline(prediction, files["timeline"], threshold=DEFAULT_THRESHOLD, num_classes=400)
     draw_overlay(video, prediction, files["overlay"])
     if (out / "rendered.mp4").exists() and video == str(out / "rendered.mp4"):
         files["video"] = out / "rendered.mp4"

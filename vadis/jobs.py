@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vadis.formats import PredictionWriter, format_for, read_finished
 from vadis.prediction import DEFAULT_MODEL, DEFAULT_THRESHOLD, Predictor, cut_spans
-from vadis.records import Limits, Prediction, VideoError
+from vadis.records import STRANGER_LIMITS, Limits, Prediction, VideoError
 from vadis.video.draw import draw_overlay, draw_timeline
 from vadis.video.find import find_videos
 
@@ -76,20 +76,21 @@ def run_predict(job: PredictJob) -> int:
     Raises UsageError (exit code 2) for options that contradict each other or name nothing.
     """
     console = Console(stderr=True, quiet=job.quiet, highlight=False)
+    videos = _find(job)
+    _check_targets(job, videos)
     output_format = _choose_format(job)
-    videos = _find(job, console)
     many = len(videos) > 1
     finished = read_finished(job.out) if job.resume and job.out else set()
     todo = [video for video in videos if video not in finished]
     if finished:
         console.print(f"resuming: {len(videos) - len(todo)} of {len(videos)} videos are done")
-    _check_targets(job, videos)
     if not todo:
         return DONE
     predictor = _load(job)
     rule = predictor.make_protocol(job.protocol, job.window_seconds, job.stride_seconds)
     engine = predictor.prepare(rule)
     console.print(_first_line(predictor, engine, rule.describe()), style="dim", soft_wrap=True)
+    beside = _Beside(job, predictor, videos)
     tally = _Tally()
     with ExitStack() as stack:
         target = job.out if job.out is not None else sys.stdout
@@ -97,7 +98,7 @@ def run_predict(job: PredictJob) -> int:
         try:
             for prediction in _predict(job, predictor, todo, console):
                 writer.write(prediction)
-                _tell(prediction, job, console, tally, many)
+                _tell(prediction, job, console, tally, beside)
         except KeyboardInterrupt:
             _say_how_to_resume(job, console, tally.num_done, len(todo))
             return INTERRUPTED
@@ -105,16 +106,17 @@ def run_predict(job: PredictJob) -> int:
 
 
 def _choose_format(job: PredictJob) -> str:
-    if job.format is not None:
-        return job.format
-    if job.out is not None:
-        return format_for(job.out)
-    return "table" if sys.stdout.isatty() else "jsonl"
-
-
-def _find(job: PredictJob, console: Console) -> list[str]:
-    if job.resume and (job.out is None or _choose_format(job) not in ("jsonl", "csv")):
+    if job.cut is not None and job.untrusted:
+        raise UsageError("--cut decodes in this process, which --untrusted rules out; leave out one of them")
+    chosen = job.format or ("table" if sys.stdout.isatty() else "jsonl")
+    if job.format is None and job.out is not None:
+        chosen = format_for(job.out)
+    if job.resume and (job.out is None or chosen not in ("jsonl", "csv")):
         raise UsageError("--resume needs --out FILE.jsonl or FILE.csv: that is where it finds what is done")
+    return chosen
+
+
+def _find(job: PredictJob) -> list[str]:
     videos = list(find_videos(job.sources, sys.stdin if "-" in job.sources else ()))
     if not videos:
         raise UsageError(f"no videos found in {', '.join(job.sources)}")
@@ -183,46 +185,81 @@ def _predict(
             bar.advance(files)
 
 
-def _tell(prediction: Prediction, job: PredictJob, console: Console, tally: _Tally, many: bool) -> None:
-    """What goes beside the record: pictures, clips, warnings; and the count of what failed."""
+class _Beside:
+    """What is written beside the records: a picture, an overlay, clips; each video under its own name."""
+
+    def __init__(self, job: PredictJob, predictor: Predictor, videos: list[str]) -> None:
+        self._job = job
+        self._num_classes = len(predictor.class_names)
+        self._many = len(videos) > 1
+        self._stems: dict[str, str] = {}
+        for video in videos:
+            stem, number = Path(video).stem, 1
+            while stem in self._stems.values():  # a.mp4 and b/a.avi
+                number += 1
+                stem = f"{Path(video).stem}_{number}"
+            self._stems[video] = stem
+
+    def write(self, prediction: Prediction) -> list[Path]:
+        """Write what the job asks for; the clips that were cut. Raises VideoError and OSError."""
+        job = self._job
+        limits = job.limits or (STRANGER_LIMITS if job.untrusted else Limits())
+        if job.timeline is not None:
+            draw_timeline(
+                prediction,
+                self._path(job.timeline, prediction.video, ".png"),
+                threshold=job.threshold,
+                num_classes=self._num_classes,
+                thumbnails=not job.untrusted,  # they would be decoded in this process
+                limits=limits,
+            )
+        if job.overlay is not None:
+            path = self._path(job.overlay, prediction.video, ".mp4")
+            draw_overlay(prediction.video, prediction, path, limits=limits, untrusted=job.untrusted)
+        if job.cut is None:
+            return []
+        folder = Path(job.cut)
+        return cut_spans(prediction, folder / self._stems[prediction.video] if self._many else folder)
+
+    def _path(self, target: str, video: str, suffix: str) -> Path:
+        """One video: the file named; several (or a name without that suffix): one file each in a folder."""
+        path = Path(target)
+        if self._many or path.suffix.lower() != suffix:
+            path.mkdir(parents=True, exist_ok=True)
+            return path / (self._stems[video] + suffix)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def _tell(prediction: Prediction, job: PredictJob, console: Console, tally: _Tally, beside: _Beside) -> None:
+    """Warn of what is wrong with a video, write what goes beside its record, count what failed."""
     name = prediction.video
     tally.num_done += 1
     if prediction.error is not None:
         tally.failed.append(f"{name}: {prediction.error.message} [{prediction.error.kind}]")
         return
-    report = prediction.report
-    if report is not None:
-        problems = []
-        if report.short:
-            problems.append(f"ends early: {report.frames_decoded} of {report.frames_expected} frames")
-        if report.frames_corrupt:
-            problems.append(f"{report.frames_corrupt} damaged frames")
-        if problems:
-            console.print(f"warning: {name}: {'; '.join(problems)}", style="yellow", markup=False)
-            if job.strict:
-                tally.failed.append(f"{name}: {'; '.join(problems)} [corrupt]")
+    problems = _problems(prediction)
+    if problems:
+        console.print(f"warning: {name}: {problems}", style="yellow", markup=False, soft_wrap=True)
+        if job.strict:
+            tally.failed.append(f"{name}: {problems} [corrupt]")
     try:
-        if job.timeline is not None:
-            draw_timeline(prediction, _beside(job.timeline, name, ".png", many))
-        if job.overlay is not None:
-            draw_overlay(name, prediction, _beside(job.overlay, name, ".mp4", many))
-        if job.cut is not None:
-            for path in cut_spans(prediction, job.cut):
-                console.print(f"wrote {path}", style="dim", markup=False)
+        for path in beside.write(prediction):
+            console.print(f"wrote {path}", style="dim", markup=False, soft_wrap=True)
     except VideoError as error:
         tally.failed.append(str(error))
     except OSError as error:
-        tally.failed.append(f"{name}: pictures could not be written: {error}")
+        tally.failed.append(f"{name}: pictures or clips could not be written: {error}")
 
 
-def _beside(target: str, video: str, suffix: str, many: bool) -> Path:
-    """One video: the file named; several (or a name without that suffix): a folder with one file each."""
-    path = Path(target)
-    if many or path.suffix.lower() != suffix:
-        path.mkdir(parents=True, exist_ok=True)
-        return path / (Path(video).name + suffix)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+def _problems(prediction: Prediction) -> str:
+    report = prediction.report
+    problems = []
+    if report is not None and report.short:
+        problems.append(f"ends early: {report.frames_decoded} of {report.frames_expected} frames")
+    if report is not None and report.frames_corrupt:
+        problems.append(f"{report.frames_corrupt} damaged frames")
+    return "; ".join(problems)
 
 
 def _say_how_to_resume(job: PredictJob, console: Console, num_done: int, num_todo: int) -> None:
@@ -236,7 +273,7 @@ def _say_how_to_resume(job: PredictJob, console: Console, num_done: int, num_tod
 
 def _summarise(job: PredictJob, console: Console, tally: _Tally, num_todo: int) -> int:
     if job.out is not None:
-        console.print(f"wrote {job.out}", style="dim", markup=False)
+        console.print(f"wrote {job.out}", style="dim", markup=False, soft_wrap=True)
     if not tally.failed:
         return DONE
     error_console = Console(stderr=True, highlight=False)
