@@ -42,7 +42,7 @@ def prove_weights(predictor: Predictor) -> float:
 
 def render_video(folder: Path) -> tuple[str, tuple[Span, ...]]:
     """Render the demo's clip into `folder`; returns the file and which motion is shown when (seconds)."""
-    from vadis.data.mocap import demo_clip
+    from vadis.data.render import demo_clip
 
     path = folder / "rendered.mp4"
     clip = demo_clip(path)
