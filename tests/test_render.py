@@ -479,6 +479,17 @@ def test_supersampling_smooths_the_outline() -> None:
     assert errors[0] > 1.5 * errors[1] > errors[2]
 
 
+def test_a_black_body_hides_what_is_behind_it() -> None:
+    black = (0.0, 0.0, 0.0)
+    body = Body(skin=black, hair=black, shirt=black, trousers=black, shoes=black)
+    clip = made_clip(scene=Scene(camera=STILL, body=body), depth=True, seconds=0.04)
+    assert clip.parts_THW is not None
+    inside = np.lib.stride_tricks.sliding_window_view(clip.parts_THW[0] < GROUND, (3, 3)).all(axis=(2, 3))
+    pixels = clip.frames_THWC[0, 1:-1, 1:-1][inside]
+    assert len(pixels) > 50
+    assert np.median(pixels) == 0
+
+
 def test_the_build_changes_the_body() -> None:
     camera = Camera(azimuth=0, elevation=0, follow=0.0)
     tall, small = (
@@ -492,6 +503,8 @@ def test_the_build_changes_the_body() -> None:
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="8 x 8"):
         made_clip(size=(4, 80))
+    with pytest.raises(ValueError, match="positive seconds"):
+        made_clip(seconds=0.0)
     with pytest.raises(ValueError, match="own seconds"):
         render_clip([(made_motion(), 1.0)], seconds=2.0, skeleton=made_skeleton())
     with pytest.raises(ValueError, match="field of view"):
