@@ -308,11 +308,17 @@ def weights_import(
     model: Annotated[str, typer.Option("--model", "-m", help="The network it is for (`vadis models`).")],
     layout: Annotated[str, typer.Option(help="`auto` recognises it by keys and shapes.")] = "auto",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The .safetensors file to write.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Its name, MODEL.SOMETHING (default: after the file).")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Label set that names its classes, such as kinetics400.")
+    ] = None,
 ) -> None:
     """Convert a checkpoint of your own or of another toolkit; prints the file that was written."""
     from vadis.inspection import run_weights_import
 
-    _exit(run_weights_import, file, model, layout, out)
+    _exit(run_weights_import, file, model, layout, out, name, classes)
 
 
 @weights_app.command("verify")

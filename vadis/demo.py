@@ -1,6 +1,6 @@
 """`make demo`: prove the published weights, then show on one clip what vadis does.
 
-Without a clip of the user's it renders ten seconds of real human motion (`vadis/data/mocap.py`). The
+Without a clip of the user's it renders ten seconds of real human motion (`vadis/data/render.py`). The
 figure is drawn, and Kinetics was made of films of people: what the model says of it is shown as it is.
 """
 

@@ -212,11 +212,13 @@ def run_weights_pull(name: str, force: bool) -> int:
     return 0
 
 
-def run_weights_import(file: Path, model: str, layout: str, out: Path | None) -> int:
+def run_weights_import(
+    file: Path, model: str, layout: str, out: Path | None, name: str | None, classes: str | None
+) -> int:
     """`vadis weights import FILE --model NAME`: prints the file written."""
     from vadis.models.weights import import_checkpoint
 
-    path = import_checkpoint(file, model, layout=layout, out=out)
+    path = import_checkpoint(file, model, layout=layout, out=out, name=name, classes=classes)
     sys.stdout.write(f"{path}\n")
     return 0
 

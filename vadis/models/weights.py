@@ -188,7 +188,7 @@ def save_model(model: VideoModel, path: str | Path, name: str | None = None) -> 
 
     The file carries all that is needed to build the network again and to feed it: model, options, class
     names and spec. name: how the network calls itself when it is loaded (its model's name and the file's
-    stem by default). Written beside and renamed, so that a reader never sees half of it.
+    stem by default). Raises WeightsError for another ending or a network that has no name.
     """
     target = Path(path)
     kind = model.name.partition(".")[0]
@@ -201,13 +201,9 @@ def save_model(model: VideoModel, path: str | Path, name: str | None = None) -> 
         "options": dict(model.options),
         "class_names": None if model.class_names is None else list(model.class_names),
         "spec": dataclasses.asdict(model.spec),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
-    fresh = target.with_name(f".{target.name}.part")
-    safetensors.torch.save_file(state, fresh, {"vadis": json.dumps(metadata)})
-    fresh.replace(target)
-    return target
+    return save(state, target, metadata)
 
 
 def import_checkpoint(
