@@ -178,10 +178,11 @@ NOT_CODED = b"\x00\x00\x01\xb6\x50\x00\x5f\xff"
 """An MPEG-4 picture of a few bytes that says "as before" (what encoders write to keep count)."""
 
 
-def write_packed(path: Path, num_frames: int = 41) -> Path:
+def write_packed(path: Path, num_frames: int = 41, packed_from: int = 0) -> Path:
     """An AVI with packed B-frames, as DivX wrote them: each B-picture rides in the packet of the P before it.
 
-    num_frames: odd, since the order is I, then pairs of B and P.
+    num_frames: odd, since the order is I, then pairs of B and P; packed_from: pairs before that one (from 0)
+    have packets of their own.
     """
     plain = path.with_suffix(".plain.avi")
     write_numbered(
@@ -193,8 +194,8 @@ def write_packed(path: Path, num_frames: int = 41) -> Path:
         copy = target.add_stream_from_template(stream)
         mark = b"\x00\x00\x01\xb2DivX503b1393p"
         units = [mark + packets[0]]
-        for forward, between in zip(packets[1::2], packets[2::2], strict=True):
-            units += [forward + between, NOT_CODED]
+        for pair, (forward, between) in enumerate(zip(packets[1::2], packets[2::2], strict=True)):
+            units += [forward, between] if pair < packed_from else [forward + between, NOT_CODED]
         for number, unit in enumerate(units):
             packet = av.Packet(unit)
             packet.stream, packet.time_base = copy, Fraction(1, 25)

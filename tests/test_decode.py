@@ -83,6 +83,9 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 NUM_FRAMES = 48
 
+FROM_THE_START = {"h264.avi", "raw.264", "refresh.mp4", "alpha_qtrle.mov"}
+"""Kinds where no seek can be trusted: no timestamps, or no keyframes that the decoder confirms."""
+
 UNEVEN = [sum((20, 40, 100, 33)[k * 7 % 4] for k in range(n)) for n in range(NUM_FRAMES)]
 """PTS in milliseconds of a video whose frames last 20 to 100 ms."""
 
@@ -112,6 +115,8 @@ def test_each_kind_by_identity(name: str, tmp_path: Path) -> None:
             assert np.array_equal(alone.frames_THWC[0], whole.frames_THWC[index])
         by_time = video.frames_by_time([whole.times_T[0] + k / 25 + 0.03 for k in (30, 2, 11)])
         assert read_numbers(by_time.frames_THWC) == [30, 2, 11]
+    if name not in FROM_THE_START:
+        assert many.report.notes == (), "seeking should have been enough"
     if name.startswith(("h264.avi", "raw")):
         assert whole.report.repaired
     else:
@@ -209,6 +214,31 @@ def test_packed_b_frames_are_timed_by_index(tmp_path: Path) -> None:
         picked = video.frames_by_time([1.0, 0.1])
     assert read_numbers(picked.frames_THWC) == [25, 2]
     assert picked.report.repaired
+
+
+def test_packed_b_frames_that_come_late(tmp_path: Path) -> None:
+    """Times are index / rate from the first picture on, even where the garbled ones lie far behind."""
+    path = write_packed(tmp_path / "late.avi", 61, packed_from=20)
+    whole = decode(path)
+    assert read_numbers(whole.frames_THWC) == list(range(61))
+    assert np.allclose(whole.times_T, np.arange(61) / 25, atol=1e-12)
+    assert whole.report.repaired
+    assert not any("stop increasing" in note for note in whole.report.notes)
+    with Video(path) as video:
+        assert read_numbers(video.frames_by_time([0.4, 2.0]).frames_THWC) == [10, 50]
+
+
+def test_the_first_frame_of_a_late_video_is_at_zero(tmp_path: Path) -> None:
+    """The container rounds its start to microseconds; the clock does not."""
+    path = write_numbered(tmp_path / "late.ts", 20, rate=Fraction(24000, 1001), stamps=range(7, 27))
+    exact = write_numbered(tmp_path / "late.mp4", 20, rate=Fraction(30000, 1001), stamps=range(50, 70))
+    for each in (path, exact):
+        with Video(each) as video:
+            assert video.frame_times()[0] == 0.0
+            assert video.frames_by_time([Fraction(0)]).indices_T.tolist() == [0]
+            assert video.frames_by_time([Fraction(-1, 10**9)]).indices_T.tolist() == [0]
+    with Video(exact) as video:
+        assert video.frames_by_time([Fraction(3 * 1001, 30000)]).indices_T.tolist() == [3]
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])

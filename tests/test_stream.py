@@ -197,7 +197,7 @@ def test_pipes(name: str, tmp_path: Path) -> None:
 
 def test_pipe_needs_the_index_first(tmp_path: Path) -> None:
     large = {"size": (640, 360), "codec": "prores_ks", "pix_fmt": "yuv422p10le"}
-    path = write_numbered(tmp_path / "late_index.mov", 20, **large)
+    path = write_numbered(tmp_path / "late_index.mov", 60, **large)
     assert path.stat().st_size > 2**18, "more than fits into a buffer"
 
     def check(file: Any) -> None:
