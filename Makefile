@@ -46,7 +46,10 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/predict.py
+	$(BIN)/python benchmarks/predict.py --memory
+	if [ -n "$$VADIS_CLIPS" ]; then $(BIN)/python benchmarks/predict.py --clips "$$VADIS_CLIPS"; fi
 	$(BIN)/python benchmarks/clip_access.py
+	$(BIN)/python benchmarks/mutations.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
