@@ -165,6 +165,7 @@ def test_edit_list_hides_its_preroll(first: int, tmp_path: Path) -> None:
     whole = decode(path)
     assert read_numbers(whole.frames_THWC) == list(range(first, NUM_FRAMES))
     assert whole.times_T[:2].tolist() == [0.0, 0.04]
+    assert whole.report.frames_expected == whole.report.frames_decoded == NUM_FRAMES - first
     with Video(path) as video:
         picked = video.frames_by_time([0.0, 0.5, 0.04])
     assert read_numbers(picked.frames_THWC) == [first, first + 12, first + 1]

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from numbered import draw_number, read_numbers, repeat_packets, write_numbered
 from PIL import Image
 
+import vadis.video.stream as stream_module
 from vadis.records import Limits, VideoError
 from vadis.video.clock import Clock, exact_rate
 from vadis.video.reader import Shot
@@ -193,6 +194,34 @@ def test_pipes(name: str, tmp_path: Path) -> None:
             assert stream.report.ok
 
     through_pipe(path, check)
+
+
+def test_closing_does_not_wait_for_a_silent_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "_PATIENCE_SECONDS", 0.2)
+    data = write_numbered(tmp_path / "a.ts", 40).read_bytes() * 4
+    enough = threading.Event()
+
+    class Silent:
+        """Gives the data, then nothing until the test is over."""
+
+        def __init__(self) -> None:
+            self.place = 0
+
+        def read(self, size: int) -> bytes:
+            part = data[self.place : self.place + size]
+            self.place += len(part)
+            if not part:
+                enough.wait(30)
+            return part
+
+    stream = stream_frames(Silent(), threads=1)  # type: ignore[arg-type]
+    ahead = prefetch(stream, depth=100)
+    next(ahead)
+    time.sleep(0.3)
+    start = time.monotonic()
+    ahead.close()
+    assert time.monotonic() - start < 3
+    enough.set()
 
 
 def test_pipe_needs_the_index_first(tmp_path: Path) -> None:

@@ -286,6 +286,9 @@ def stream_frames(
         raise
 
 
+_PATIENCE_SECONDS = 5.0
+
+
 class Prefetch:
     """A stream whose chunks are made ahead of time in a thread; made by `prefetch`."""
 
@@ -350,11 +353,15 @@ class Prefetch:
         return self._stream.duration_seconds
 
     def close(self) -> None:
-        """Stop the thread and close the stream."""
+        """Stop the thread and close the stream.
+
+        A thread that waits for more of a live pipe is left behind after a few seconds: it ends with the pipe.
+        """
         self._done = True
         self._stop.set()
-        self._thread.join()
-        self._stream.close()
+        self._thread.join(_PATIENCE_SECONDS)
+        if not self._thread.is_alive():
+            self._stream.close()
 
     def __enter__(self) -> Prefetch:
         return self
