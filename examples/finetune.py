@@ -7,17 +7,16 @@ Sees the first 2.56 seconds of each clip. With one clip of 64 frames of 224 x 22
 2.4 GB of memory and about 5 s a step on two CPU cores.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import vadis
 from vadis.models import VideoModel
+from vadis.models.weights import save_model
 from vadis.records import ClipSpec
 from vadis.video.transform import prepare_clip
 
@@ -50,8 +49,8 @@ def main(folder: str, model: VideoModel | None = None, epochs: int = 3, rate: fl
             optimiser.step()
             losses.append(loss.item())
         print(f"epoch {epoch + 1}: mean loss {sum(losses[-len(videos) :]) / len(videos):.3f}")
-    facts = {"model": "i3d_inception", "num_classes": len(class_names), "class_names": class_names}
-    save_file(model.state_dict(), "finetuned.safetensors", {"vadis": json.dumps(facts)})
+    model.class_names = tuple(class_names)
+    save_model(model, "finetuned.safetensors")
     return losses
 
 
