@@ -1,7 +1,7 @@
 """Bones and flesh: joint positions from joint rotations, and the rounded cones that make a body of them.
 
 The bones (names, parents, offsets) come from a robot description (URDF); the flesh is ours: a person of
-37 rounded cones (the hull of two spheres), each fixed to one bone, so that every point of the surface
+38 rounded cones (the hull of two spheres), each fixed to one bone, so that every point of the surface
 moves rigidly with its bone and its motion is known exactly.
 """
 
