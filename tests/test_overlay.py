@@ -142,6 +142,9 @@ def test_which_span_and_window() -> None:
     spans = (Span(0, 1, 1, "a"), Span(1, 2, 2, "b"), Span(3, 4, 3, "c"))
     found = [span_at(spans, seconds) for seconds in (0, 0.99, 1, 2.5, 3, 4.0, 4.2)]
     assert [span.class_name if span else None for span in found] == ["a", "a", "b", None, "c", "c", None]
+    overlapping = (Span(0, 3, 1, "a"), Span(2, 4, 2, "b"))
+    chosen = [span_at(overlapping, 2.5, label) for label in (1, 2, 7, None)]
+    assert [span.class_name if span else None for span in chosen] == ["a", "b", "b", "b"]
     windows = (Window(0, 2, ()), Window(2, 4, ()), Window(3, 5, ()))
     assert [windows.index(window_at(windows, s) or windows[0]) for s in (0, 2.1, 3.4, 3.6, 9)] == [
         0,

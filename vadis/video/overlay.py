@@ -215,9 +215,9 @@ class _Layout:
 
     def draw(self, picture_HWC: np.ndarray, seconds: float) -> None:
         """Lay the labels of a time over a frame."""
-        span = span_at(self.spans, seconds)
         window = window_at(self.windows, seconds)
         labels = (self.labels if window is None else window.labels)[: self.top_k]
+        span = span_at(self.spans, seconds, labels[0].label if labels else None)
         known = None if span is None else span.label
         rows = tuple(
             (item.class_name, item.score, self.colour_of(known) if item.label == known else None)
@@ -244,9 +244,14 @@ def end_of(prediction: Prediction) -> float:
     return max([prediction.duration_seconds or 0.0, *ends])
 
 
-def span_at(spans: Sequence[Span], seconds: float) -> Span | None:
-    """The span that holds a time, None where there is none; the later one where two meet or overlap."""
+def span_at(spans: Sequence[Span], seconds: float, label: int | None = None) -> Span | None:
+    """The span that holds a time, None where there is none.
+
+    Where several do (windows overlap), the one of `label`, which is what the window at hand shows; else
+    the latest.
+    """
     found = [span for span in spans if span.start_seconds <= seconds < span.end_seconds]
+    found = [span for span in found if span.label == label] or found
     if not found and spans and seconds >= max(span.end_seconds for span in spans):
         last = max(spans, key=lambda span: span.end_seconds)
         return last if seconds - last.end_seconds < 0.05 else None  # the last frame of the video
