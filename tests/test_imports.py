@@ -18,7 +18,7 @@ LEVELS = [
     "downloads",
     "config video metrics models",
     "data recipes folding parity",
-    "engines fusion formats",
+    "windows engines fusion formats",
     "prediction features evaluation explain exporting",
     "training jobs inspection",
     "transfer collect serve scale live doctor demo",

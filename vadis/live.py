@@ -20,9 +20,10 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from vadis.prediction import DEFAULT_MODEL, DEFAULT_THRESHOLD, Predictor, Protocol, crop_centre, rank_labels
+from vadis.prediction import DEFAULT_MODEL, DEFAULT_THRESHOLD, Predictor
 from vadis.records import LabelScore, Limits, VideoError
 from vadis.video.decode import stream_frames
+from vadis.windows import Protocol, crop_centre, rank_labels
 
 Clock = Callable[[], float]
 TimedFrame = tuple[float, np.ndarray]

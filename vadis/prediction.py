@@ -12,7 +12,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,187 +21,17 @@ import torch
 
 from vadis.engines import Engine, create_engine
 from vadis.models import VideoModel, create_model, weights
-from vadis.records import (
-    STRANGER_LIMITS,
-    ClipSpec,
-    Failure,
-    LabelScore,
-    Limits,
-    Prediction,
-    Span,
-    VideoError,
-    Window,
-)
-from vadis.video.decode import Frames, Stream, prefetch, stream_frames
+from vadis.records import STRANGER_LIMITS, ClipSpec, Failure, Limits, Prediction, VideoError, Window
+from vadis.video.decode import Stream, prefetch, stream_frames
 from vadis.video.sandbox import stream_frames_in_child
-from vadis.video.transform import centre_offset
 from vadis.video.write import cut_video, span_filename
+from vadis.windows import Cut, Protocol, cut_windows, find_spans, make_protocol, rank_labels, window_of
 
 log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "i3d_inception.k400"
 DEFAULT_THRESHOLD = 0.3
-PAPER_FRAMES = 250  # Quo Vadis (arXiv:1705.07750), sec. 4: "the whole video (250 frames)" at 25 fps
 Progress = Callable[[float, float | None], None]
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a video becomes the clips that a model scores.
-
-    Frames are taken at `fps` Hz (None: the video's own), `window` of them every `stride`; the last
-    window ends with the video. `loop`: a video shorter than one window repeats until it fills it (as
-    in Quo Vadis, sec. 2.5); otherwise it is scored at its own length, looped only up to `min_frames`.
-    """
-
-    name: str
-    fps: float | None
-    size: int
-    crop: int
-    window: int
-    stride: int
-    frame_stride: int = 1
-    loop: bool = True
-    min_frames: int = 1
-
-    def describe(self) -> str:
-        """One line that says everything a reader needs to repeat the number."""
-        rate = "native frame rate" if self.fps is None else f"{self.fps:g} fps by time"
-        every = f"windows of {self.window} frames every {self.stride}, the last ending with the video"
-        if self.name == "paper":
-            every = f"up to {self.window} frames in one fully convolutional pass"
-        tau = f", frame stride {self.frame_stride}" if self.frame_stride > 1 else ""
-        return (
-            f"{self.name}: {rate}{tau}, short side {self.size}, centre crop {self.crop}, {every}, "
-            "logits averaged, then softmax"
-        )
-
-
-def make_protocol(
-    spec: ClipSpec,
-    name: str = "windows",
-    window_seconds: float | None = None,
-    stride_seconds: float | None = None,
-    min_frames: int = 1,
-) -> Protocol:
-    """The protocol `windows` (default) or `paper` for a model's `spec`; windows in seconds.
-
-    Raises ValueError with the legal set for an unknown name, or for a window shorter than the model's
-    `min_frames` frames.
-    """
-    if name not in ("windows", "paper"):
-        raise ValueError(f"unknown protocol {name!r}; there are 'windows' and 'paper'")
-    rate = spec.fps or 25.0
-    extent = spec.num_frames * spec.frame_stride
-    whole = Protocol(
-        name, spec.fps, spec.size, spec.crop, extent, extent, spec.frame_stride, True, min_frames
-    )
-    if name == "paper":
-        if window_seconds is not None or stride_seconds is not None:
-            raise ValueError("the protocol 'paper' fixes its own windows; leave out --window and --stride")
-        return replace(whole, window=PAPER_FRAMES, stride=PAPER_FRAMES, loop=False)
-    window = extent if window_seconds is None else _to_frames(window_seconds, rate, "window")
-    stride = window if stride_seconds is None else _to_frames(stride_seconds, rate, "stride")
-    if window < min_frames * spec.frame_stride:
-        shortest = min_frames * spec.frame_stride / rate
-        raise ValueError(
-            f"a window of {window_seconds} s is too short for this model; at least {shortest:g} s"
-        )
-    return replace(whole, window=window, stride=stride)
-
-
-def _to_frames(seconds: float, rate: float, what: str) -> int:
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise ValueError(f"the {what} must be a positive number of seconds, got {seconds}")
-    return max(1, round(seconds * rate))
-
-
-@dataclass
-class Cut:
-    """One window of a video: frames_THWC (uint8, cropped), made of sampled frames `first` to `last`.
-
-    `first_seconds` and `last_seconds` are the times at which those two frames begin to be shown.
-    """
-
-    first: int
-    last: int
-    first_seconds: float
-    last_seconds: float
-    frames_THWC: np.ndarray
-
-
-def cut_windows(chunks: Iterable[Frames], protocol: Protocol) -> Iterator[Cut]:
-    """Cut a stream of frames into the windows of a protocol; memory: one window and one chunk.
-
-    Yields nothing for an empty stream. The last window ends with the video, so it may overlap the one
-    before. Times are in seconds on the player's clock.
-    """
-    held: deque[tuple[float, np.ndarray]] = deque(maxlen=protocol.window)
-    num_frames, covered = 0, 0
-    for chunk in chunks:
-        frames_THWC = crop_centre(chunk.frames_THWC, protocol.crop)
-        for time, frame_HWC in zip(chunk.times_T.tolist(), frames_THWC, strict=True):
-            held.append((time, frame_HWC))
-            num_frames += 1
-            first = num_frames - protocol.window
-            if first >= 0 and first % protocol.stride == 0:
-                covered = num_frames
-                yield _make_cut(held, first, protocol)
-    if num_frames and covered != num_frames:
-        yield _make_cut(held, max(0, num_frames - protocol.window), protocol)
-
-
-def _make_cut(held: deque[tuple[float, np.ndarray]], first: int, protocol: Protocol) -> Cut:
-    wanted = protocol.window if protocol.loop else max(len(held), protocol.min_frames * protocol.frame_stride)
-    order = [index % len(held) for index in range(0, wanted, protocol.frame_stride)]
-    frames_THWC = np.stack([held[index][1] for index in order])
-    return Cut(first, first + len(held) - 1, held[0][0], held[-1][0], frames_THWC)
-
-
-def crop_centre(frames_THWC: np.ndarray, crop: int) -> np.ndarray:
-    """The central square of `crop` pixels of each of frames_THWC: a view, nothing is copied."""
-    left, top = centre_offset(frames_THWC.shape[1], frames_THWC.shape[2], crop)
-    return frames_THWC[:, top : top + crop, left : left + crop]
-
-
-def softmax(logits_K: np.ndarray) -> np.ndarray:
-    """Scores in [0, 1] from logits_K, in float64 so that the smallest of many classes stays above 0."""
-    shifted = logits_K.astype(np.float64) - logits_K.max()
-    exponentials = np.exp(shifted)
-    return exponentials / exponentials.sum()
-
-
-def rank_labels(logits_K: np.ndarray, class_names: Sequence[str], top_k: int) -> tuple[LabelScore, ...]:
-    """The `top_k` best labels of logits_K with their softmax scores, best first (ties: lower label)."""
-    scores_K = softmax(logits_K)
-    order = np.argsort(-logits_K, kind="stable")[:top_k]
-    return tuple(LabelScore(int(k), class_names[k], float(scores_K[k])) for k in order)
-
-
-def find_spans(windows: Sequence[Window], threshold: float) -> tuple[Span, ...]:
-    """Maximal runs of windows with the same best label at or above `threshold`.
-
-    A span reaches from its first window's start to its last window's end (seconds); its score is the
-    mean of the label's score over its windows.
-    """
-    spans: list[Span] = []
-    run: list[Window] = []
-
-    def close_run() -> None:
-        if run:
-            best = run[0].labels[0]
-            score = sum(window.labels[0].score for window in run) / len(run)
-            spans.append(Span(run[0].start_seconds, run[-1].end_seconds, best.label, best.class_name, score))
-            run.clear()
-
-    for window in windows:
-        best = window.labels[0]
-        if best.score < threshold or (run and run[0].labels[0].label != best.label):
-            close_run()
-        if best.score >= threshold:
-            run.append(window)
-    close_run()
-    return tuple(spans)
 
 
 class Predictor:
@@ -386,7 +216,8 @@ class Predictor:
             total_K = logits_BK.sum(0, dtype=np.float64) + (0.0 if total_K is None else total_K)
             for cut, logits_K in zip(cuts, logits_BK, strict=True):
                 labels = rank_labels(logits_K, self.class_names, top_k)
-                windows.append(_make_window(cut, labels, stream, protocol))
+                rate = stream.info.frame_rate
+                windows.append(window_of(cut, labels, protocol, stream.start_seconds or 0.0, rate))
             if progress is not None:
                 progress(windows[-1].end_seconds, stream.info.duration_seconds)
         if total_K is None:
@@ -408,15 +239,6 @@ class Predictor:
             spans=find_spans(windows, threshold),
             report=report,
         )
-
-
-def _make_window(cut: Cut, labels: tuple[LabelScore, ...], stream: Stream, protocol: Protocol) -> Window:
-    """A window's times: those of the sampling grid, or of the frames themselves where there is none."""
-    if protocol.fps is None:
-        rate = stream.info.frame_rate
-        return Window(cut.first_seconds, cut.last_seconds + (1 / rate if rate else 0.0), labels)
-    start = stream.start_seconds or 0.0
-    return Window(start + cut.first / protocol.fps, start + (cut.last + 1) / protocol.fps, labels)
 
 
 def _check_top_k(top_k: int) -> None:
