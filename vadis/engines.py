@@ -61,7 +61,7 @@ def list_engines() -> dict[str, str | None]:
     """Return each engine's name with None where it can be used, else the reason why not."""
     reasons: dict[str, str | None] = dict.fromkeys(ENGINES)
     if importlib.util.find_spec("openvino") is None:
-        reasons["openvino"] = "openvino is not installed (pip install 'vadis[export]')"
+        reasons["openvino"] = "openvino is not installed (pip install openvino)"
     return reasons
 
 
