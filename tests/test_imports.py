@@ -18,7 +18,7 @@ LEVELS = [
     "downloads",
     "config video metrics models",
     "data recipes folding parity",
-    "windows engines fusion formats",
+    "windows fetching engines fusion formats",
     "prediction features evaluation explain exporting",
     "training jobs inspection",
     "transfer collect serve scale live doctor demo",

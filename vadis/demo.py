@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from vadis.fetching import fetch_if_missing
 from vadis.formats import PredictionWriter
-from vadis.models import create_model
 from vadis.prediction import DEFAULT_MODEL, DEFAULT_THRESHOLD, Predictor
 from vadis.records import Prediction, Span
 from vadis.video.draw import draw_overlay, draw_timeline
@@ -54,7 +54,7 @@ def run_demo(video: str | None, out: Path) -> int:
     out.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False)
     console.rule("1. the published weights")
-    create_model(DEFAULT_MODEL)  # fetches and converts them on the first run
+    fetch_if_missing(DEFAULT_MODEL)
     predictor = Predictor(DEFAULT_MODEL)
     difference = prove_weights(predictor)
     console.print(

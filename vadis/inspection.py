@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from vadis.records import VideoError, VideoInfo
@@ -190,25 +189,9 @@ def run_weights_list(pattern: str, as_json: bool) -> int:
 
 def run_weights_pull(name: str, force: bool) -> int:
     """`vadis weights pull NAME`: prints the converted file on stdout, the rest on stderr."""
-    from vadis.models.weights import find_weights, pull
+    from vadis.fetching import pull_in_view
 
-    entry = find_weights(name)
-    console = Console(stderr=True, highlight=False)
-    console.print(f"{name}: {entry.trained_on}; licence {entry.licence}; from {entry.source}", markup=False)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        task = bar.add_task(name, total=None)
-        path = pull(
-            name, force=force, progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
-    sys.stdout.write(f"{path}\n")
+    sys.stdout.write(f"{pull_in_view(name, force=force)}\n")
     return 0
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vadis.fetching import fetch_if_missing
 from vadis.formats import PredictionWriter, format_for, read_finished
 from vadis.prediction import DEFAULT_MODEL, DEFAULT_THRESHOLD, Predictor, cut_spans
 from vadis.records import STRANGER_LIMITS, Limits, Prediction, VideoError
@@ -134,6 +135,7 @@ def _check_targets(job: PredictJob, videos: list[str]) -> None:
 
 
 def _load(job: PredictJob) -> Predictor:
+    fetch_if_missing(job.model, quiet=job.quiet)
     return Predictor(
         job.model,
         engine=job.engine,

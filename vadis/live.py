@@ -20,6 +20,7 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
+from vadis.fetching import fetch_if_missing
 from vadis.prediction import DEFAULT_MODEL, DEFAULT_THRESHOLD, Predictor
 from vadis.records import LabelScore, Limits, VideoError
 from vadis.video.decode import stream_frames
@@ -195,6 +196,7 @@ def read_camera(number: int, protocol: Protocol) -> Iterator[TimedFrame]:
 
 def run_live(job: LiveJob, source: BinaryIO | None = None) -> int:
     """`vadis predict --camera N | --input -`: one line an answer, until the end or Ctrl-C."""
+    fetch_if_missing(job.model)
     predictor = Predictor(
         job.model, engine=job.engine, device=job.device, precision=job.precision, threads=job.threads
     )

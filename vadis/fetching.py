@@ -1,0 +1,40 @@
+"""Fetch published weights in view of the user: what, under which licence, how far it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vadis.models.weights import WEIGHTS, find_weights, is_pulled, pull
+
+
+def pull_in_view(name: str, *, force: bool = False, quiet: bool = False) -> Path:
+    """`pull` with its licence and a progress bar on standard error; returns the converted file."""
+    entry = find_weights(name)
+    console = Console(stderr=True, highlight=False, quiet=quiet)
+    console.print(
+        f"{name}: {entry.trained_on}; licence: {entry.licence}; from {entry.source}",
+        markup=False,
+        soft_wrap=True,
+    )
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(name, total=None)
+        return pull(
+            name, force=force, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+
+
+def fetch_if_missing(model: str, *, quiet: bool = False) -> None:
+    """Pull the weights that a model's name asks for, in view, unless they are there (or it is a file)."""
+    if model in WEIGHTS and not is_pulled(model):
+        pull_in_view(model, quiet=quiet)
