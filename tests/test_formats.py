@@ -115,15 +115,11 @@ def test_json_of_a_name_that_is_not_utf8(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("num_videos", [0, 1, 2, 5])
-def test_json_is_an_object_or_an_array(tmp_path: Path, num_videos: int) -> None:
+def test_json_is_one_object_per_video_and_line(tmp_path: Path, num_videos: int) -> None:
     path = tmp_path / "out.json"
     write_predictions([make_prediction(f"{n}.mp4") for n in range(num_videos)], path)
-    record = strict(path.read_text())
-    if num_videos == 1:
-        assert record["video"] == "0.mp4"
-        assert path.read_text().count("\n") == 1
-    else:
-        assert [item["video"] for item in record] == [f"{n}.mp4" for n in range(num_videos)]
+    lines = path.read_text().splitlines()
+    assert [strict(line)["video"] for line in lines] == [f"{n}.mp4" for n in range(num_videos)]
 
 
 def test_json_is_whole_after_an_interruption(tmp_path: Path) -> None:
@@ -132,7 +128,8 @@ def test_json_is_whole_after_an_interruption(tmp_path: Path) -> None:
         writer.write(make_prediction("1.mp4"))
         writer.write(make_prediction("2.mp4"))
         raise KeyboardInterrupt
-    assert [item["video"] for item in strict(path.read_text())] == ["1.mp4", "2.mp4"]
+    assert [strict(line)["video"] for line in path.read_text().splitlines()] == ["1.mp4", "2.mp4"]
+    assert read_finished(path) == {"1.mp4", "2.mp4"}
     assert [item.name for item in tmp_path.iterdir()] == ["out.json"]
 
 
@@ -302,7 +299,7 @@ def test_endings() -> None:
     with pytest.raises(ValueError, match="unknown format"):
         PredictionWriter(io.StringIO(), "yaml")
     with pytest.raises(ValueError, match="cannot be resumed"):
-        PredictionWriter(io.StringIO(), "json", append=True)
+        PredictionWriter(io.StringIO(), "table", append=True)
     with pytest.raises(ValueError, match="name the format"):
         write_predictions([], io.StringIO())
 

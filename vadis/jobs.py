@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vadis.fetching import fetch_if_missing
-from vadis.formats import PredictionWriter, format_for, read_finished
+from vadis.formats import RESUMABLE, PredictionWriter, format_for, read_finished
 from vadis.prediction import DEFAULT_MODEL, DEFAULT_THRESHOLD, Predictor, cut_spans
 from vadis.records import STRANGER_LIMITS, Limits, Prediction, VideoError
 from vadis.video.draw import draw_overlay, draw_timeline
@@ -112,8 +112,10 @@ def _choose_format(job: PredictJob) -> str:
     chosen = job.format or ("table" if sys.stdout.isatty() else "jsonl")
     if job.format is None and job.out is not None:
         chosen = format_for(job.out)
-    if job.resume and (job.out is None or chosen not in ("jsonl", "csv")):
-        raise UsageError("--resume needs --out FILE.jsonl or FILE.csv: that is where it finds what is done")
+    if job.resume and (job.out is None or chosen not in RESUMABLE):
+        raise UsageError(
+            "--resume needs --out FILE.jsonl, .json or .csv: that is where it finds what is done"
+        )
     return chosen
 
 

@@ -3,12 +3,11 @@
 | format | one video | several | can be resumed |
 |---|---|---|---|
 | `table` | bars, timeline and spans as text; colour on a terminal only | one after another | no |
-| `jsonl` | one object on one line | one line each | yes |
-| `json` | one object on one line | an array of them | no |
+| `json`, `jsonl` | one object on one line | one line each | yes |
 | `csv` | long form: a row for each span, window label and video label | all in one file | yes |
 | `vtt` | captions of the spans | a folder, or a name with `{stem}` in it | no |
 
-`jsonl` and `csv` are on the disk, video by video, before the next one starts: a kill costs at most the
+JSON and CSV are on the disk, video by video, before the next one starts: a kill costs at most the
 video at work, and what it left half written is recognised and removed when the work is resumed.
 """
 
@@ -101,45 +100,6 @@ class _JsonLines:
             self._file.close()
 
 
-class _Json:
-    """One object for one video, an array (still one line each) for several."""
-
-    def __init__(self, target: Target, append: bool, many: bool) -> None:
-        self._part: Any = None
-        self._file: TextIO
-        if _is_stream(target):
-            self._file = target
-        elif _is_path(target):
-            self._part = part_file(target)
-            self._file = self._part.__enter__().open("w", encoding="utf-8", newline="\n")
-        self._many = many
-        self._held: str | None = None
-        self._num_written = 0
-
-    def write(self, prediction: Prediction) -> None:
-        if self._held is not None:
-            self._many = True
-            self._put(self._held)
-        self._held = to_json(prediction)
-        if self._many:
-            self._put(self._held)
-            self._held = None
-
-    def _put(self, text: str) -> None:
-        self._file.write(("[\n" if self._num_written == 0 else ",\n") + text)
-        self._num_written += 1
-
-    def close(self) -> None:
-        if self._held is not None:
-            self._file.write(self._held + "\n")
-        else:
-            self._file.write("[]\n" if self._num_written == 0 else "\n]\n")
-        self._file.flush()
-        if self._part is not None:
-            self._file.close()
-            self._part.__exit__(None, None, None)
-
-
 class _Csv:
     """Long form; names that a spreadsheet would take for a formula get a quote in front."""
 
@@ -225,12 +185,15 @@ class _Text:
 
 FORMATS: dict[str, Callable[[Target, bool, bool], Any]] = {
     "table": _Text,
-    "json": _Json,
+    "json": _JsonLines,
     "jsonl": _JsonLines,
     "csv": _Csv,
     "vtt": _Vtt,
 }
 """The formats by name."""
+
+RESUMABLE = ("json", "jsonl", "csv")
+"""The formats that `--resume` can go on with."""
 
 
 class PredictionWriter:
@@ -238,8 +201,8 @@ class PredictionWriter:
 
     target: a path, or a text stream such as sys.stdout. `append` goes on with a file that an
     interrupted run left: half a record at its end and records of failures (they are tried again) are
-    removed first. `many` says that several videos will come: `json` is then an array even if only one
-    does, `vtt` wants a folder. What was written stays when the block ends with an error.
+    removed first. `many` says that several videos will come: `vtt` then wants a folder. What was written
+    stays when the block ends with an error.
     """
 
     def __init__(
@@ -252,14 +215,14 @@ class PredictionWriter:
     ) -> None:
         if format not in FORMATS:
             raise ValueError(f"unknown format {format!r}; there are {', '.join(FORMATS)}")
-        if append and format not in ("jsonl", "csv"):
-            raise ValueError(f"{format} cannot be resumed; only jsonl and csv can")
+        if append and format not in RESUMABLE:
+            raise ValueError(f"{format} cannot be resumed; only {', '.join(RESUMABLE)} can")
         if isinstance(target, str | os.PathLike) and format != "vtt":
             Path(target).parent.mkdir(parents=True, exist_ok=True)
         self._writer = FORMATS[format](target, append, many)
 
     def write(self, prediction: Prediction) -> None:
-        """Add one prediction; jsonl and csv have it on the disk when this returns."""
+        """Add one prediction; JSON and CSV have it on the disk when this returns."""
         self._writer.write(prediction)
 
     def close(self) -> None:
@@ -294,7 +257,7 @@ def write_predictions(
 
 
 def read_finished(path: str | os.PathLike[str]) -> set[str]:
-    """The videos whose results a `.jsonl` or `.csv` file holds whole; the empty set where there is no file.
+    """The videos whose results a JSON or CSV file holds whole; the empty set where there is no file.
 
     Records of failures do not count (they are tried again), nor does half a record at the end, which a
     kill left. Raises ValueError for a file that vadis did not write, naming the line.
