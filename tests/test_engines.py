@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +224,27 @@ def test_openvino_starts_from_its_kept_network(model: nn.Module, monkeypatch: py
     assert torch.equal(create_engine(model, engine="openvino", shape_BCTHW=SHAPE)(clip_BCTHW), logits_BK)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("openvino" not in USABLE, reason="openvino is not installed")
+def test_openvino_reports_to_nobody() -> None:
+    # a process of its own, outside CI's exemption from telemetry, with every child and connection refused
+    script = (
+        "import multiprocessing, socket, sys, torch\n"
+        "def refuse(*_, **__): print('REACHED OUT', flush=True); raise OSError\n"
+        "multiprocessing.Process.start = socket.socket.connect = refuse\n"
+        "from vadis.engines import create_engine\n"
+        "from vadis.models import create_model\n"
+        "model = create_model('i3d_inception', tiny=True)\n"
+        "print(create_engine(model, engine='openvino', shape_BCTHW=(1, 3, 9, 32, 32)).name)\n"
+        "print([name for name in sys.modules if name.startswith('openvino_telemetry')])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "GITHUB_ACTIONS")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.split("\n")[:2] == ["openvino", "[]"]
+
+
 def test_missing_openvino_has_a_reason(
     model: nn.Module, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -290,4 +313,4 @@ def test_wrong_input_is_named(model: nn.Module) -> None:
 
 def test_folding_is_what_runs(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folding, "copy_network", lambda *_, **__: pytest.fail("ran unfolded"))
-    create_engine(model, engine="torch", shape_BCTHW=SHAPE)
+    assert create_engine(model, engine="torch", shape_BCTHW=SHAPE).parity is not None

@@ -23,16 +23,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import importlib.util
 import logging
 import os
+import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -132,8 +134,7 @@ def _build_openvino(
 
     Converting takes seconds, reading does not: so what was converted is kept.
     """
-    import openvino
-
+    openvino = import_openvino()
     core = openvino.Core()
     if file is not None and file.exists() and file.with_suffix(".bin").exists():
         network = core.read_model(file)
@@ -159,10 +160,26 @@ def _build_openvino(
     return run
 
 
-def _convert_openvino(model: nn.Module, shape_BCTHW: Sequence[int]) -> Any:
-    import openvino
-    from openvino.preprocess import PrePostProcessor
+def import_openvino() -> Any:
+    """The module `openvino`, without its telemetry.
 
+    Importing and converting would report to a web address, from children forked out of our process
+    (which can hang in a process with threads). vadis tells nobody anything: with the package
+    `openvino_telemetry` out of reach, OpenVINO uses the silent stub that it brings for that case.
+    """
+    missing = object()
+    before = sys.modules.get("openvino_telemetry", missing)
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules["openvino_telemetry"]
+        if before is not missing:
+            sys.modules["openvino_telemetry"] = cast(Any, before)
+
+
+def _convert_openvino(model: nn.Module, shape_BCTHW: Sequence[int]) -> Any:
+    openvino = import_openvino()
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -171,7 +188,7 @@ def _convert_openvino(model: nn.Module, shape_BCTHW: Sequence[int]) -> Any:
     finally:
         for module in training:
             module.training = True
-    prepared = PrePostProcessor(openvino.convert_model(program))
+    prepared = openvino.preprocess.PrePostProcessor(openvino.convert_model(program))
     prepared.input().tensor().set_layout(openvino.Layout("NDHWC"))
     prepared.input().model().set_layout(openvino.Layout("NCDHW"))
     return prepared.build()
@@ -179,11 +196,9 @@ def _convert_openvino(model: nn.Module, shape_BCTHW: Sequence[int]) -> Any:
 
 def _keep_openvino(network: Any, file: Path) -> None:
     """Write the converted network next to the other caches; a full disk is no reason to fail."""
-    import openvino
-
     temporary = file.with_name(f"{file.stem}.{os.getpid()}.xml")
     try:
-        openvino.save_model(network, temporary, compress_to_fp16=False)
+        import_openvino().save_model(network, temporary, compress_to_fp16=False)
         temporary.with_suffix(".bin").replace(file.with_suffix(".bin"))
         temporary.replace(file)
     except (OSError, RuntimeError) as error:
