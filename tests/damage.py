@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 from numpy.typing import NDArray
+from priority import kept_priority
 
 NUM_FRAMES, HEIGHT, WIDTH, FPS = 36, 96, 128, 25
 
@@ -57,7 +58,7 @@ def write_video(
     path: Path, codec: str, pixel_format: str, options: dict[str, str], frames: NDArray[np.uint8]
 ) -> None:
     """Encode frames_THWC at 25 frames per second with a single thread, so that the bytes repeat."""
-    with av.open(str(path), "w") as container:
+    with kept_priority(), av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], pixel_format
         stream.codec_context.thread_count = 1

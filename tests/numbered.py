@@ -16,6 +16,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from priority import kept_priority
 
 NUM_BITS = 16
 COLUMNS = 8
@@ -97,7 +98,7 @@ def write_numbered(
     pix_fmt, options, gop, b_frames go to the encoder, `container` to `av.open`; `audio` adds a tone.
     """
     base = 1 / Fraction(rate) if time_base is None else time_base
-    with av.open(str(path), "w", **(container or {})) as output:
+    with kept_priority(), av.open(str(path), "w", **(container or {})) as output:
         stream = output.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt

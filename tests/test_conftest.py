@@ -1,7 +1,10 @@
 """The rules of the tests themselves: random state restored, `gpu` skipped, failed fetches failing in CI."""
 
+import os
 from pathlib import Path
 
+import damage
+import numbered
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -76,3 +79,14 @@ def test_a_failed_fetch(
         """
     )
     assert house.runpytest_subprocess("-p", "no:xdist").parseoutcomes() == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system does not say its policy")
+def test_the_av1_encoder_leaves_no_priority_behind(tmp_path: Path) -> None:
+    """As root it would: the whole process, its threads and its children would be real-time from then on."""
+    before = os.sched_getscheduler(0)
+    file, codec, pixel_format, options = damage.RECIPES["mp4_av1"]
+    damage.write_video(tmp_path / file, codec, pixel_format, options, damage.pictures(2))
+    assert os.sched_getscheduler(0) == before
+    numbered.write_numbered(tmp_path / "b.mp4", 2, codec=codec, options=options)
+    assert os.sched_getscheduler(0) == before
