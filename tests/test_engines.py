@@ -251,7 +251,7 @@ def test_missing_openvino_has_a_reason(
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda _: None)
     assert list_engines()["torch"] is None
     assert "not installed" in str(list_engines()["openvino"])
-    with pytest.raises(EngineError, match=r"vadis\[export\]"):
+    with pytest.raises(EngineError, match=r"pip install openvino"):
         create_engine(model, engine="openvino", shape_BCTHW=SHAPE)
     with caplog.at_level(logging.WARNING):
         assert create_engine(model, engine="auto", device="cpu", shape_BCTHW=SHAPE).name == "torch"
