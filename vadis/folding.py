@@ -21,6 +21,7 @@ from __future__ import annotations
 import copy
 import math
 import operator
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -28,6 +29,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+# Feature maps of 100 MB come fresh from the system each time, and a quarter of an I3D's seconds went into
+# receiving them in pages of 4 KB. This lets PyTorch ask for pages of 2 MB (Linux; others ignore it). PyTorch
+# reads it at its first large tensor, so a network made before this module is imported runs without.
 
 aten = torch.ops.aten
 
