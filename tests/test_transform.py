@@ -87,7 +87,8 @@ def test_crops_show_where_they_are() -> None:
     frames = coordinates(30, 41)
     view = transform.centre_crop(frames, 20)
     assert view.shape == (2, 3, 20, 20)
-    assert (view[0, 0, 0, 0], view[0, 1, 0, 0]) == (10, 5)  # 10.5 rounds to even
+    assert (view[0, 0, 0, 0], view[0, 1, 0, 0]) == (10, 5)  # of 10.5 and 5
+    assert transform.centre_offset(256, 455, 224) == (115, 16)  # of 115.5 and 16: floor, not even
     left, middle, right = transform.three_crop(frames, 30)
     assert [int(crop[0, 0, 0, 0]) for crop in (left, middle, right)] == [0, 6, 11]
     assert int(right[0, 0, 0, -1]) == 40
