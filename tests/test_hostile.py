@@ -121,6 +121,13 @@ def test_every_file_in_one_process(tmp_path: Path, listener: Listener) -> None:
     assert len(listener.hits) == before
 
 
+def test_packets_that_no_decoder_takes_come_to_an_end_without_limits(hostile: dict[str, Path]) -> None:
+    free = Limits(None, None, None, None, None)
+    with pytest.raises(VideoError, match="20000 packets in a row") as caught:
+        list(stream_frames(hostile["a million tiny packets.avi"], limits=free))
+    assert caught.value.kind == "corrupt"
+
+
 IN_CHILD = ["hls http.mp4", "concat absolute.mp4", "external reference.mov", "large.h264", "large.gif"]
 IN_CHILD += ["promised table.mp4", "a million tiny packets.avi", "fifo.mp4", "device.mp4", "loop.mp4"]
 IN_CHILD += ["images of devices", "empty.mp4", "two gigahertz.mp4", "/dev/zero", "name too long"]

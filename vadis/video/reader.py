@@ -15,6 +15,7 @@ from vadis.video.source import Budget, Source, VideoPath
 from vadis.video.suspicion import Suspicion
 
 MAX_READ_ERRORS = 8
+MAX_REFUSED_IN_A_ROW = 20_000  # a small file can hold millions of packets that no decoder takes
 """Read errors in a row after which the file counts as ended."""
 
 EMPTY_BYTES = 1
@@ -54,6 +55,7 @@ class FileReader:
         self.num_packets = 0
         self.num_packets_all = 0
         self.num_refused = 0
+        self._refused_in_a_row = 0
         self.num_decoded = 0
         self.read_error: str | None = None
         self.end_ticks: int | None = None
@@ -106,13 +108,19 @@ class FileReader:
             self.suspicion.look_at(packet, context.name)
         for _ in range(MAX_READ_ERRORS):
             try:
-                return context.decode(None if ending else packet)
+                frames = context.decode(None if ending else packet)
+                self._refused_in_a_row = 0
+                return frames
             except av.error.EOFError:
                 return []
             except (MemoryError, av.error.MemoryError) as error:
                 raise VideoError("too_large", self.name, "not enough memory to decode a frame") from error
             except (av.FFmpegError, ValueError, OSError, RuntimeError, OverflowError):
                 self.num_refused += 1
+                self._refused_in_a_row += 1
+                if self._refused_in_a_row >= MAX_REFUSED_IN_A_ROW:
+                    count = f"the decoder refused {self._refused_in_a_row} packets in a row"
+                    raise VideoError("corrupt", self.name, count) from None
                 self.suspicion.packet_refused(None if ending else packet)
                 if not ending:
                     return []
@@ -168,6 +176,7 @@ class FileReader:
         self.source.close()
         self.source = Source(self._path, self.limits, threads=self._threads)
         self.num_packets = self.num_packets_all = self.num_decoded = self.num_refused = 0
+        self._refused_in_a_row = 0
         self.read_error = None
         self.end_ticks = None
         self.suspicion.forget()
