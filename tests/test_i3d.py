@@ -27,7 +27,7 @@ from vadis.models.i3d import (
     receptive_field,
     same_padding,
 )
-from vadis.models.layouts import to_ours
+from vadis.models.layouts import LAYOUTS, to_ours
 
 GOLDEN = Path(__file__).parent / "golden" / "i3d"
 POOLS = [((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (2, 2, 2)), ((2, 2, 2), (2, 2, 2)), ((3, 3, 3), (1, 1, 1))]
@@ -312,11 +312,12 @@ def ruled_model(random_weights: dict[str, Any]) -> InceptionI3d:
     theirs = {
         key: by_the_rule(key, shape, random_weights["weight_scale"]) for key, shape in random_weights["state"]
     }
-    ours, layout = to_ours(theirs)
-    assert layout == "piergiaj"
     with torch.device("meta"):
         model = i3d_inception()
-    state = {key: torch.from_numpy(value) for key, value in ours.items()}
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    found = to_ours(theirs, "i3d_inception", LAYOUTS, lambda num_classes, options: shapes)
+    assert found.layout == "piergiaj"
+    state = {key: torch.from_numpy(value) for key, value in found.arrays.items()}
     counters = {key: torch.tensor(0) for key in model.state_dict() if key.endswith("num_batches_tracked")}
     model.load_state_dict(state | counters, assign=True)
     return model.eval()

@@ -66,7 +66,8 @@ def test_shapes(name: str) -> None:
     assert model.num_classes == CLASSES
     assert model.class_names is None
     assert model.weights_sha256 is None
-    assert model.input_weight in model.state_dict()
+    assert set(model.input_weights) <= model.state_dict().keys()
+    assert model.state_dict()["head.weight"].shape[0] == CLASSES
 
 
 @EVERY

@@ -27,7 +27,15 @@ import torch
 from vadis import downloads
 from vadis.models import MODELS, create_model, weights
 from vadis.models.conversion import CheckpointError, convert, read_checkpoint, read_pickle, read_torch
-from vadis.models.layouts import LAYOUTS, LayoutError, check_shapes, detect_layout, to_ours
+from vadis.models.layouts import (
+    LAYOUTS,
+    Arrays,
+    Imported,
+    LayoutError,
+    check_shapes,
+    detect_layouts,
+    to_ours,
+)
 from vadis.models.published import WEIGHTS
 from vadis.models.weights import UnknownWeightsError, WeightsError, class_names
 
@@ -121,6 +129,12 @@ def small_state(seed: int = 0) -> dict[str, np.ndarray]:
     return state
 
 
+def imported(theirs: Arrays, layout: str = "auto", state: Arrays | None = None) -> Imported:
+    """`to_ours` for a network of the shapes of `state` (default: `small_state`)."""
+    shapes = {key: array.shape for key, array in (state or small_state()).items()}
+    return to_ours(theirs, "i3d_inception", LAYOUTS, lambda num_classes, options: shapes, layout)
+
+
 def as_ours(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return dict(state)
 
@@ -211,14 +225,15 @@ MAKERS = {
 @pytest.mark.parametrize("layout", MAKERS)
 def test_each_layout_is_recognised_and_brought_back(layout: str) -> None:
     state = small_state()
-    found, name = to_ours(MAKERS[layout](state))
-    assert name == layout
+    result = imported(MAKERS[layout](state))
+    found = result.arrays
+    assert (result.layout, result.num_classes, result.options, result.left_out) == (layout, 7, {}, ())
     assert found.keys() == state.keys()
     for key, array in state.items():
         np.testing.assert_array_equal(found[key], array, err_msg=key)
         assert found[key].dtype == np.float32
         assert found[key].flags.c_contiguous
-    assert to_ours(MAKERS[layout](state), layout)[1] == layout
+    assert imported(MAKERS[layout](state), layout).layout == layout
 
 
 @pytest.mark.parametrize(
@@ -245,25 +260,25 @@ def test_each_layout_is_recognised_and_brought_back(layout: str) -> None:
 )
 def test_the_published_spellings_are_known(layout: str, key: str) -> None:
     """Keys copied by hand from the public files, so that a common error of code and test shows."""
-    assert key in LAYOUTS[layout].keys
+    assert LAYOUTS[layout].rename(key) is not None
 
 
 @pytest.mark.parametrize("scope", ["", "RGB/inception_i3d/", "Flow/inception_i3d/", "a/b/inception_i3d/"])
 def test_any_scope_of_the_original_is_taken_off(scope: str) -> None:
     state = small_state()
-    found, _ = to_ours(as_tensorflow(state, scope))
+    found = imported(as_tensorflow(state, scope)).arrays
     np.testing.assert_array_equal(found["mixed5b.branch2.conv.weight"], state["mixed5b.branch2.conv.weight"])
     if scope:
         mixed = as_tensorflow(state, scope)
         mixed["Conv3d_2b_1x1/conv_3d/w"] = mixed.pop(scope + "Conv3d_2b_1x1/conv_3d/w")
         with pytest.raises(LayoutError, match=r"Conv3d_2b_1x1/conv_3d/w"):
-            to_ours(mixed)
+            imported(mixed)
 
 
 def test_a_wrapper_s_prefix_is_taken_off() -> None:
     state = {f"module.{key}": array for key, array in as_piergiaj(small_state()).items()}
-    assert detect_layout(state)[1] == "module."
-    assert to_ours(state)[1] == "piergiaj"
+    assert [prefix for _, prefix in detect_layouts(state, "i3d_inception", LAYOUTS)] == ["module."]
+    assert imported(state).layout == "piergiaj"
 
 
 def test_a_trained_scale_is_kept_and_a_missing_one_is_ones() -> None:
@@ -271,15 +286,17 @@ def test_a_trained_scale_is_kept_and_a_missing_one_is_ones() -> None:
     theirs = as_tensorflow(state)
     scale = np.arange(5, dtype="float32").reshape(1, 1, 1, 1, 5)
     theirs["RGB/inception_i3d/Mixed_3b/Branch_0/Conv3d_0a_1x1/batch_norm/gamma"] = scale
-    found, _ = to_ours(theirs)
+    found = imported(theirs).arrays
     np.testing.assert_array_equal(found["mixed3b.branch0.bn.weight"], scale.reshape(-1))
     np.testing.assert_array_equal(found["mixed3c.branch0.bn.weight"], np.ones(5))
 
 
 def test_a_kernel_of_one_channel_is_not_taken_for_batch_norm() -> None:
-    theirs = as_tensorflow(small_state())
-    theirs["RGB/inception_i3d/Conv3d_2b_1x1/conv_3d/w"] = np.zeros((1, 1, 1, 1, 5), "float32")
-    assert to_ours(theirs)[0]["conv2b.conv.weight"].shape == (5, 1, 1, 1, 1)
+    state = small_state()
+    state["conv2b.conv.weight"] = np.zeros((5, 1, 1, 1, 1), "float32")
+    theirs = as_tensorflow(state)
+    assert theirs["RGB/inception_i3d/Conv3d_2b_1x1/conv_3d/w"].shape == (1, 1, 1, 1, 5)
+    assert imported(theirs, state=state).arrays["conv2b.conv.weight"].shape == (5, 1, 1, 1, 1)
 
 
 def test_missing_and_unknown_keys_are_listed() -> None:
@@ -287,8 +304,8 @@ def test_missing_and_unknown_keys_are_listed() -> None:
     del theirs["Mixed_4c.b1a.bn.running_var"], theirs["logits.conv3d.bias"]
     theirs["Mixed_4c.b9.conv3d.weight"] = np.zeros(1, "float32")
     with pytest.raises(LayoutError) as caught:
-        to_ours(theirs)
-    for key in ("Mixed_4c.b1a.bn.running_var", "logits.conv3d.bias", "Mixed_4c.b9.conv3d.weight"):
+        imported(theirs)
+    for key in ("mixed4c.branch1_reduce.bn.running_var", "head.bias", "Mixed_4c.b9.conv3d.weight"):
         assert key in str(caught.value)
     assert "2 keys are missing" in str(caught.value)
     assert "1 keys are unknown" in str(caught.value)
@@ -299,22 +316,22 @@ def test_a_key_that_is_only_missing_or_only_unknown_is_enough(layout: str) -> No
     theirs = MAKERS[layout](small_state())
     lost = next(key for key in sorted(theirs) if "5c" in key and key.endswith(("mean", "running_mean")))
     with pytest.raises(LayoutError, match="1 keys are missing"):
-        to_ours({key: array for key, array in theirs.items() if key != lost})
+        imported({key: array for key, array in theirs.items() if key != lost})
     with pytest.raises(LayoutError, match="1 keys are unknown: extra"):
-        to_ours({**theirs, "extra": np.zeros(1, "float32")})
+        imported({**theirs, "extra": np.zeros(1, "float32")})
 
 
 def test_what_is_no_i3d_is_refused() -> None:
     with pytest.raises(LayoutError, match=r"layer1\.weight"):
-        to_ours({"layer1.weight": np.zeros(3, "float32")})
+        imported({"layer1.weight": np.zeros(3, "float32")})
     with pytest.raises(LayoutError, match="layout hassony2"):
-        to_ours(as_piergiaj(small_state()), "hassony2")
-    with pytest.raises(LayoutError, match="known are auto, ours"):
-        to_ours({}, "caffe")
+        imported(as_piergiaj(small_state()), "hassony2")
+    with pytest.raises(LayoutError, match="known are auto, piergiaj"):
+        imported({}, "caffe")
     integers = as_ours(small_state())
     integers["head.bias"] = np.zeros(7, "int64")
     with pytest.raises(LayoutError, match="int64"):
-        to_ours(integers)
+        imported(integers)
 
 
 def test_a_wrong_shape_names_both_shapes() -> None:
@@ -621,7 +638,7 @@ def fake_conversion(request: dict[str, Any], file: Path) -> dict[str, Any]:
     """Stands for the process that converts, in tests of what is around it: a tensor of the file's bytes."""
     content = torch.tensor(list(Path(request["file"]).read_bytes()), dtype=torch.float32)
     safetensors.torch.save_file({"head.bias": content}, request["out"])
-    return {"layout": "piergiaj", "num_classes": 400, "own": {}}
+    return {"layout": "piergiaj", "num_classes": 400, "options": {}, "left_out": [], "own": {}}
 
 
 @pytest.fixture

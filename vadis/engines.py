@@ -275,6 +275,8 @@ class Engine:
         offset = (low - torch.tensor(spec.mean)) / std
         if bool((scale == scale[0]).all() and (offset == offset[0]).all()):
             scale, offset = scale[0], offset[0]
+        if spec.channel_order == "bgr":
+            frames_BTHWC = frames_BTHWC.flip(-1)
         clips_BTHWC = frames_BTHWC.to(torch.float32).mul_(scale).add_(offset)
         return self(clips_BTHWC.permute(0, 4, 1, 2, 3))
 

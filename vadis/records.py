@@ -151,7 +151,8 @@ class ClipSpec:
     `fps` is the rate in Hz that frames are taken at before the stride (None: the video's own),
     `size` the short side in pixels after resizing, `crop` the side of the square that is cut.
     Pixels 0..255 are mapped linearly onto `value_range`, then `(x - mean) / std` per channel.
-    A model of several modalities has one spec per modality in `parts`.
+    `channel_order` is "bgr" for networks that were trained on OpenCV's order (Caffe and its heirs); mean
+    and std are in that order then. A model of several modalities has one spec per modality in `parts`.
     """
 
     modality: str = "rgb"
@@ -163,6 +164,7 @@ class ClipSpec:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     value_range: tuple[float, float] = (0.0, 1.0)
+    channel_order: Literal["rgb", "bgr"] = "rgb"
     parts: Mapping[str, ClipSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -176,6 +178,10 @@ class ClipSpec:
             raise ValueError(f"crop ({self.crop} pixels) must not exceed the short side ({self.size} pixels)")
         if len(self.mean) != len(self.std):
             raise ValueError(f"mean has {len(self.mean)} channels, std {len(self.std)}")
+        if self.channel_order not in ("rgb", "bgr"):
+            raise ValueError(f'channel_order must be "rgb" or "bgr", got {self.channel_order!r}')
+        if self.channel_order == "bgr" and self.channels != 3:
+            raise ValueError(f"only three channels can be in the order bgr, not {self.channels}")
 
     @property
     def channels(self) -> int:

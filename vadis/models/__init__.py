@@ -142,15 +142,17 @@ def _load_strictly(model: VideoModel, state: Mapping[str, Tensor], source: str) 
     own = model.state_dict()
     counters = {key: own[key] for key in own if key.endswith(".num_batches_tracked")}
     state = {**counters, **state}
-    first, channels = state.get(model.input_weight), own[model.input_weight].shape[1]
-    if first is not None and first.shape[1] != channels:
-        state[model.input_weight] = average_channels(first, channels)
-        logger.warning(
-            "%s: the first layer's filters, for %d channels, are averaged and repeated for %d",
-            source,
-            first.shape[1],
-            channels,
-        )
+    for key in model.input_weights:
+        first, channels = state.get(key), own[key].shape[1]
+        if first is not None and first.shape[1] != channels:
+            state[key] = average_channels(first, channels)
+            logger.warning(
+                "%s: the first layer's filters (%s), for %d channels, are averaged and repeated for %d",
+                source,
+                key,
+                first.shape[1],
+                channels,
+            )
     faults = [f"missing: {key}" for key in own if key not in state]
     faults += [f"unexpected: {key}" for key in state if key not in own]
     faults += [

@@ -1,4 +1,4 @@
-"""The contract that every network keeps, written as a type.
+"""The contract that every network keeps, written as a type, and what its file says of its paper.
 
 A network is a plain `nn.Module` that also says what goes in (`spec`) and what the numbers that come
 out mean (`class_names`). There is one level of it and no behaviour in it, so that a reader of a model
@@ -10,6 +10,7 @@ Shapes: B batch, C channels, T frames, H W pixels, D features, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,15 +22,15 @@ class VideoModel(nn.Module):
     """A network that scores clips: `forward(clip_BCTHW) -> logits_BK`, never a softmax.
 
     `forward_features(clip_BCTHW) -> feature_BDTHW` gives the last feature map, `reset_head(num_classes)`
-    puts a new, untrained classifier on top. `input_weight` is the `state_dict` key of the layer that
-    sees the pixels, for weights that were trained on another number of channels; `min_frames` is the
-    shortest clip that `forward` takes, in frames. The last four
-    attributes are filled in by `vadis.models.create_model`.
+    puts a new, untrained classifier on top, whose weights are `head.weight` (and `head.bias`) in every
+    network. `input_weights` are the `state_dict` keys of the layers that see the pixels, for weights that
+    were trained on another number of channels; `min_frames` is the shortest clip that `forward` takes, in
+    frames. The last four attributes are filled in by `vadis.models.create_model`.
     """
 
     spec: ClipSpec
     num_classes: int
-    input_weight: str
+    input_weights: tuple[str, ...]
     forward_features: Callable[[Tensor], Tensor]
     reset_head: Callable[[int], None]
 
@@ -38,3 +39,37 @@ class VideoModel(nn.Module):
     class_names: tuple[str, ...] | None = None
     weights_sha256: str | None = None
     options: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A number copied from a publication; never one of ours.
+
+    model: our name of the network (several, separated by spaces, where one number stands for all).
+    dataset: and its part ("Kinetics-400 val"). top1, top5: in percent, None where not printed.
+    views: clips x crops at test ("10x3"), empty where the source does not say. note: what else matters:
+    pre-training, modality, other metric; whose code or table ("torchvision", "PySlowFast zoo") where it is
+    not the paper's own.
+    """
+
+    model: str
+    dataset: str
+    top1: float | None
+    top5: float | None = None
+    views: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What a model file says of where its networks come from; `docs/models.md` is made of it.
+
+    idea: two or three sentences that a newcomer can follow. arxiv: the number ("1705.07750") or empty.
+    """
+
+    title: str
+    authors: str
+    venue: str
+    arxiv: str
+    idea: str
+    results: tuple[Result, ...] = ()

@@ -7,6 +7,7 @@ the process bounds its own memory, processor time and output, and unpickles noth
 
 from __future__ import annotations
 
+import functools
 import glob
 import io
 import json
@@ -15,7 +16,7 @@ import pickletools
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import safetensors.numpy
 import torch
 
 from vadis.models import MODELS
-from vadis.models.layouts import Arrays, LayoutError, check_shapes, to_ours
+from vadis.models.layouts import LAYOUTS, Arrays, LayoutError, to_ours
 from vadis.models.tensorflow_bundle import BundleError, bundle_prefix, read_bundle
 
 MAX_FILE_BYTES = 4 * 2**30
@@ -274,13 +275,11 @@ def read_checkpoint(path: Path) -> tuple[Arrays, dict[str, str]]:
     raise CheckpointError("it is none of safetensors, PyTorch, a pickle of arrays or a TensorFlow bundle")
 
 
-def expected_shapes(model: str, num_classes: int) -> dict[str, tuple[int, ...]]:
+def expected_shapes(model: str, num_classes: int, options: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a model's state_dict by key; nothing is allocated."""
     with torch.device("meta"):
-        state = MODELS[model](num_classes=num_classes).state_dict()
-    return {
-        key: tuple(value.shape) for key, value in state.items() if not key.endswith("num_batches_tracked")
-    }
+        state = MODELS[model](num_classes=num_classes, **options).state_dict()
+    return {key: tuple(value.shape) for key, value in state.items()}
 
 
 def convert(request: dict[str, Any]) -> dict[str, Any]:
@@ -293,12 +292,16 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
         arrays = read_pickle(read_archive_member(path, request["member"]))
     else:
         arrays, own = read_checkpoint(path)
-    state, layout = to_ours(arrays, request["layout"])
-    head = state["head.weight"]
-    num_classes = int(head.shape[0]) if head.ndim else 0
-    check_shapes(state, expected_shapes(request["model"], num_classes))
-    safetensors.numpy.save_file(state, request["out"])
-    return {"layout": layout, "num_classes": num_classes, "own": own}
+    shapes = functools.partial(expected_shapes, request["model"])
+    found = to_ours(arrays, request["model"], LAYOUTS, shapes, request["layout"])
+    safetensors.numpy.save_file(found.arrays, request["out"])
+    return {
+        "layout": found.layout,
+        "num_classes": found.num_classes,
+        "options": found.options,
+        "left_out": found.left_out,
+        "own": own,
+    }
 
 
 def input_bytes(path: Path) -> int:
@@ -331,7 +334,8 @@ def bound_resources(file_bytes: int, seconds: int) -> None:
 def main() -> int:
     """Serve one request: `file`, `member` (of an archive), `model`, `layout`, `out`, `seconds`.
 
-    The answer has `layout`, `num_classes` and `own` (the file's own metadata), or `error`.
+    The answer has `layout`, `num_classes`, `options` (that the layout implies), `left_out` (keys that are no
+    part of the network) and `own` (the file's own metadata), or `error`.
     """
     request = json.load(sys.stdin)
     torch.set_num_threads(1)

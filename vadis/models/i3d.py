@@ -266,7 +266,7 @@ class Mixed(nn.Module):
 class InceptionI3d(VideoModel):
     """Inflated Inception-v1, for RGB (3 channels) or optical flow (2: u and v in pixels / 20)."""
 
-    input_weight = "conv1a.conv.weight"
+    input_weights = ("conv1a.conv.weight",)
     min_frames = MIN_FRAMES
 
     def __init__(

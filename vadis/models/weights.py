@@ -373,7 +373,8 @@ def _convert(
         request = {"file": str(file.resolve()), "member": member, "model": model, "layout": layout}
         answer = _run_conversion({**request, "out": str(fresh), "seconds": CONVERSION_SECONDS}, file)
         metadata = {**_unpack(answer["own"]), **known}
-        metadata |= {"layout": answer["layout"], "num_classes": answer["num_classes"]}
+        metadata |= {key: answer[key] for key in ("layout", "num_classes", "left_out")}
+        metadata["options"] = {**metadata.get("options", {}), **answer["options"]}
         names = metadata.get("class_names")
         if names is not None and len(names) != answer["num_classes"]:
             raise WeightsError(

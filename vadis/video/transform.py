@@ -369,7 +369,10 @@ def greyscale(frames_TCHW: Tensor) -> Tensor:
 
 
 def normalise(frames_TCHW: Tensor, spec: ClipSpec) -> Tensor:
-    """float32 frames_TCHW: 0..255 mapped linearly onto `spec.value_range`, then (x - mean) / std."""
+    """float32 frames_TCHW: 0..255 mapped linearly onto `spec.value_range`, then (x - mean) / std.
+
+    frames_TCHW: RGB, or flow; the channels come back in `spec.channel_order`.
+    """
     _check_frames(frames_TCHW)
     if frames_TCHW.shape[1] != spec.channels:
         raise ValueError(f"frames have {frames_TCHW.shape[1]} channels, the model takes {spec.channels}")
@@ -379,6 +382,8 @@ def normalise(frames_TCHW: Tensor, spec: ClipSpec) -> Tensor:
     scale = (high - low) / 255.0 / std
     shift = (low - torch.tensor(spec.mean, dtype=torch.float64)) / std
     device = frames_TCHW.device
+    if spec.channel_order == "bgr":
+        frames_TCHW = frames_TCHW.flip(1)
     frames = frames_TCHW.to(torch.float32, copy=True)
     frames.mul_(scale.float().to(device)[:, None, None])
     return frames.add_(shift.float().to(device)[:, None, None])

@@ -1,0 +1,107 @@
+"""What three or more networks share: the check of what goes in, specs, heads, stochastic depth.
+
+Everything else stands in the file of its paper, so that one file can be read beside one paper.
+
+Shapes: B batch, C channels, T frames, H W pixels, D features, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vadis.models.contract import VideoModel
+from vadis.records import ClipSpec
+
+Size3 = tuple[int, int, int]
+Classifier = TypeVar("Classifier", nn.Linear, nn.Conv3d)
+
+KINETICS_MEAN, KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+FLOW_BOUND = 20.0
+"""Flow is clipped to this many pixels and divided by it, so it goes in as values in [-1, 1]."""
+
+
+def make_spec(
+    in_channels: int,
+    num_frames: int,
+    frame_stride: int = 1,
+    *,
+    fps: float | None = None,
+    size: int = 256,
+    crop: int = 224,
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0),
+    std: tuple[float, ...] = (1.0, 1.0, 1.0),
+    value_range: tuple[float, float] = (0.0, 1.0),
+    channel_order: Literal["rgb", "bgr"] = "rgb",
+) -> ClipSpec:
+    """What a network takes: RGB as given (3 channels), or flow (2: u and v in pixels / 20, in [-1, 1]).
+
+    Raises ValueError for another number of channels.
+    """
+    if in_channels == 2:
+        return ClipSpec(
+            "flow", num_frames, frame_stride, fps, size, crop, (0.0, 0.0), (1.0, 1.0), (-1.0, 1.0)
+        )
+    if in_channels != 3:
+        raise ValueError(f"in_channels must be 3 (rgb) or 2 (flow: u and v), got {in_channels}")
+    return ClipSpec("rgb", num_frames, frame_stride, fps, size, crop, mean, std, value_range, channel_order)
+
+
+def check_clip(model: VideoModel, clip_BCTHW: Tensor, *, min_pixels: int = 1, min_frames: int = 1) -> None:
+    """Refuse what is no clip for `model`, or too small, with a ValueError that says what to do."""
+    shape, channels, name = tuple(clip_BCTHW.shape), model.spec.channels, type(model).__name__
+    if len(shape) != 5 or shape[1] != channels:
+        raise ValueError(f"{name} takes clips of (batch, {channels}, frames, height, width), got {shape}")
+    if min(shape[3:]) < min_pixels:
+        raise ValueError(
+            f"{name} takes at least {min_pixels} x {min_pixels} pixels, got {shape[3]} x {shape[4]}: enlarge"
+        )
+    if shape[2] < min_frames:
+        raise ValueError(f"{name} takes at least {min_frames} frames, got {shape[2]}: repeat frames")
+
+
+def fresh_classifier(old: Classifier, num_classes: int, std: float = 0.01) -> Classifier:
+    """An untrained classifier of `num_classes` (K) in place of `old`: same kind, inputs, device and type.
+
+    Its weights are normal with the standard deviation `std` (logits per unit of feature), its biases zero.
+    Returns the new layer. Raises ValueError for less than one class.
+    """
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+    kind: dict[str, Any] = {"device": old.weight.device, "dtype": old.weight.dtype}
+    kind["bias"] = old.bias is not None
+    new: Any
+    if isinstance(old, nn.Linear):
+        new = nn.Linear(old.in_features, num_classes, **kind)
+    else:
+        new = nn.Conv3d(old.in_channels, num_classes, 1, **kind)
+    nn.init.normal_(new.weight, std=std)
+    if new.bias is not None:
+        nn.init.zeros_(new.bias)
+    return new
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: while training, a sample's residual branch is left out with `probability`.
+
+    What stays is divided by 1 - probability, so that the expectation is the same. Source: Huang et al.,
+    Deep Networks with Stochastic Depth (ECCV 2016).
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x_B: Tensor) -> Tensor:
+        """x_B: any number of axes, samples first. Returns x_B, each sample whole or zero."""
+        if not self.training or self.probability == 0.0:
+            return x_B
+        kept = torch.rand((x_B.shape[0], *([1] * (x_B.ndim - 1))), device=x_B.device) >= self.probability
+        return x_B * kept.to(x_B.dtype) / (1.0 - self.probability)
+
+    def extra_repr(self) -> str:
+        """The probability, for `print(model)`."""
+        return f"probability={self.probability}"
