@@ -6,6 +6,8 @@ Exit codes: 0 all done, 1 some inputs failed (they are listed), 2 wrong usage, 1
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -224,6 +226,7 @@ def predict(
         workers=workers,
         threads=threads,
         quiet=quiet,
+        asked_to_stop=lambda: _Interrupt.came,
     )
     _exit(run_predict, job)
 
@@ -365,6 +368,9 @@ def _exit(work: Any, *arguments: Any) -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is spelled out
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = work(*arguments)
     except KeyboardInterrupt:
@@ -375,17 +381,44 @@ def _exit(work: Any, *arguments: Any) -> None:
         sys.stderr.close()
         raise typer.Exit(0) from None
     except ValueError as error:
-        typer.echo(f"error: {error}", err=True)
+        _show(error)
         raise typer.Exit(2) from None
     except (OSError, RuntimeError, VadisError) as error:
-        typer.echo(f"error: {error}", err=True)
+        _show(error)
         raise typer.Exit(1) from None
     raise typer.Exit(code)
 
 
+def _show(error: Exception) -> None:
+    """One clear line, or several, on standard error; no file's name in it moves the cursor."""
+    from vadis.formats.table import spell_out
+
+    text = "\n".join(spell_out(line) for line in str(error).split("\n"))
+    typer.echo(f"error: {text}", err=True)
+
+
+class _Interrupt:
+    """Remembers Ctrl-C. Imports of other packages may swallow the exception, but not the wish to stop."""
+
+    came = False
+
+    @classmethod
+    def handle(cls, number: int, frame: object) -> None:
+        cls.came = True
+        raise KeyboardInterrupt
+
+
 def main() -> None:
     """Entry point of the `vadis` command and of `python -m vadis`."""
-    app()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is to be ignored
+        signal.signal(signal.SIGINT, _Interrupt.handle)
+    try:
+        app()
+    except Exception:
+        if not _Interrupt.came:
+            raise
+        typer.echo("stopped", err=True)  # an import that was broken off fails in odd ways
+        sys.exit(130)
 
 
 if __name__ == "__main__":

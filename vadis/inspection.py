@@ -12,14 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
+from vadis.formats import use_utf8
+from vadis.formats.table import spell_out
 from vadis.records import VideoError, VideoInfo
 
 
 def print_json(document: Any) -> None:
     """One JSON document on standard output: strict (no NaN), UTF-8, indented for people."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    use_utf8(sys.stdout)
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a file name that is not UTF-8 holds lone surrogates
+        text = json.dumps(document, indent=2, allow_nan=False)
+    sys.stdout.write(text + "\n")
 
 
 def _console() -> Console:
@@ -41,7 +50,7 @@ def run_probe(files: list[str], as_json: bool, count: bool) -> int:
             info = probe(name, count_frames=count)
         except VideoError as error:
             num_failed += 1
-            sys.stderr.write(f"error: {error}\n")
+            sys.stderr.write(f"error: {spell_out(str(error))}\n")
             found.append({"video": name, "error": {"kind": error.kind, "message": error.message}})
             continue
         if as_json:
@@ -54,7 +63,9 @@ def run_probe(files: list[str], as_json: bool, count: bool) -> int:
 
 
 def _print_info(info: VideoInfo) -> None:
-    table = Table(title=info.video, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table = Table(
+        title=Text(spell_out(info.video)), title_justify="left", show_header=False, box=None, pad_edge=False
+    )
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
 
@@ -105,10 +116,12 @@ def run_models_list(pattern: str, as_json: bool) -> int:
     if as_json:
         print_json(rows)
         return 0
-    table = Table("model", "input", "parameters", "published weights")
+    # names are there to be typed, so they are never shortened
+    names_column = Column("published weights", no_wrap=True)
+    table = Table(Column("model", no_wrap=True), "input", "parameters", names_column)
     for item in rows:
         shape = f"{item['modality']} {item['num_frames']} x {item['crop']} x {item['crop']}"
-        table.add_row(item["name"], shape, f"{item['parameters'] / 1e6:.2f} M", ", ".join(item["weights"]))
+        table.add_row(item["name"], shape, f"{item['parameters'] / 1e6:.2f} M", "\n".join(item["weights"]))
     _console().print(table)
     return 0
 
@@ -179,7 +192,9 @@ def run_weights_list(pattern: str, as_json: bool) -> int:
     if as_json:
         print_json([{**asdict(row), "cached": is_pulled(row.name)} for row in rows])
         return 0
-    table = Table("weights", "trained on", "claimed by the authors", "licence", "cached")
+    table = Table(
+        Column("weights", no_wrap=True), "trained on", "claimed by the authors", "licence", "cached"
+    )
     for row in rows:
         cached = "yes" if is_pulled(row.name) else ""
         table.add_row(row.name, row.trained_on, row.claimed, row.licence, cached)
@@ -214,7 +229,7 @@ def run_weights_verify(name: str | None, as_json: bool) -> int:
     if as_json:
         print_json([asdict(row) for row in rows])
     else:
-        table = Table("weights", "status", "detail")
+        table = Table(Column("weights", no_wrap=True), "status", "detail")
         for row in rows:
             table.add_row(row.name, row.status, row.detail)
         _console().print(table)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vadis.fetching import fetch_if_missing
-from vadis.formats import RESUMABLE, PredictionWriter, format_for, read_finished
+from vadis.formats import RESUMABLE, PredictionWriter, format_for, read_finished, use_utf8
+from vadis.formats.table import spell_out
 from vadis.prediction import DEFAULT_MODEL, DEFAULT_THRESHOLD, Predictor, cut_spans
 from vadis.records import STRANGER_LIMITS, Limits, Prediction, VideoError
 from vadis.video.draw import draw_overlay, draw_timeline
@@ -38,7 +39,10 @@ class UsageError(ValueError):
 
 @dataclass(frozen=True)
 class PredictJob:
-    """One call of `vadis predict`; the fields are its options (times in seconds, sizes in pixels)."""
+    """One call of `vadis predict`; the fields are its options (times in seconds, sizes in pixels).
+
+    asked_to_stop: whether Ctrl-C came, asked again and again, since the exception may have been swallowed.
+    """
 
     sources: tuple[str, ...]
     model: str = DEFAULT_MODEL
@@ -63,6 +67,7 @@ class PredictJob:
     workers: int = 2
     threads: int | None = None
     quiet: bool = False
+    asked_to_stop: Callable[[], bool] = lambda: False
 
 
 @dataclass
@@ -93,16 +98,28 @@ def run_predict(job: PredictJob) -> int:
     console.print(_first_line(predictor, engine, rule.describe()), style="dim", soft_wrap=True)
     beside = _Beside(job, predictor, videos)
     tally = _Tally()
-    with ExitStack() as stack:
-        target = job.out if job.out is not None else sys.stdout
-        writer = stack.enter_context(PredictionWriter(target, output_format, append=job.resume, many=many))
-        try:
-            for prediction in _predict(job, predictor, todo, console):
-                writer.write(prediction)
-                _tell(prediction, job, console, tally, beside)
-        except KeyboardInterrupt:
-            _say_how_to_resume(job, console, tally.num_done, len(todo))
-            return INTERRUPTED
+    if job.out is None and output_format != "table":
+        use_utf8(sys.stdout)
+    try:
+        with ExitStack() as stack:
+            target = job.out if job.out is not None else sys.stdout
+            writer = stack.enter_context(
+                PredictionWriter(target, output_format, append=job.resume, many=many)
+            )
+            try:
+                for prediction in _predict(job, predictor, todo, console):
+                    writer.write(prediction)
+                    _tell(prediction, job, console, tally, beside)
+            except KeyboardInterrupt:
+                _say_how_to_resume(job, console, tally.num_done, len(todo))
+                return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(
+            f"{job.out or 'standard output'} cannot be written: {error.strerror or error}; "
+            f"{tally.num_done} of {len(todo)} videos were done by then"
+        ) from error
     return _summarise(job, console, tally, len(todo))
 
 
@@ -159,18 +176,21 @@ def _predict(
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[where]}"),
+        TextColumn("{task.fields[where]}", markup=False),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        redirect_stdout=False,  # that is for data
         disable=job.quiet or not console.is_terminal,
     ) as bar:
         files = bar.add_task("videos", total=len(videos), where="")
 
         def show(video: str, done: float, total: float | None) -> None:
+            if job.asked_to_stop():
+                raise KeyboardInterrupt
             share = f" of {total:.0f} s" if total else ""
-            bar.update(files, where=f"{Path(video).name[-40:]}: {done:.0f} s{share}")
+            bar.update(files, where=f"{spell_out(Path(video).name)[-40:]}: {done:.0f} s{share}")
 
         results = predictor.predict_many(
             videos,
@@ -185,7 +205,11 @@ def _predict(
             progress=show,
         )
         for prediction in results:
+            if not bar.disable:
+                bar.stop()  # the caller may print a table, and both may be on the same terminal
             yield prediction
+            if not bar.disable:
+                bar.start()
             bar.advance(files)
 
 
@@ -244,16 +268,21 @@ def _tell(prediction: Prediction, job: PredictJob, console: Console, tally: _Tal
         return
     problems = _problems(prediction)
     if problems:
-        console.print(f"warning: {name}: {problems}", style="yellow", markup=False, soft_wrap=True)
+        _say(console, f"warning: {name}: {problems}", "yellow")
         if job.strict:
             tally.failed.append(f"{name}: {problems} [corrupt]")
     try:
         for path in beside.write(prediction):
-            console.print(f"wrote {path}", style="dim", markup=False, soft_wrap=True)
+            _say(console, f"wrote {path}", "dim")
     except VideoError as error:
         tally.failed.append(str(error))
     except OSError as error:
         tally.failed.append(f"{name}: pictures or clips could not be written: {error}")
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    """One line for people; no file's name moves the cursor or breaks the line."""
+    console.print(spell_out(text), style=style, markup=False, soft_wrap=True)
 
 
 def _problems(prediction: Prediction) -> str:
@@ -272,16 +301,16 @@ def _say_how_to_resume(job: PredictJob, console: Console, num_done: int, num_tod
         if job.out is not None
         else "with --out FILE.jsonl the next run could go on from here (--resume)"
     )
-    console.print(f"stopped after {num_done} of {num_todo} videos, which are kept; {advice}")
+    _say(console, f"stopped after {num_done} of {num_todo} videos, which are kept; {advice}")
 
 
 def _summarise(job: PredictJob, console: Console, tally: _Tally, num_todo: int) -> int:
     if job.out is not None:
-        console.print(f"wrote {job.out}", style="dim", markup=False, soft_wrap=True)
+        _say(console, f"wrote {job.out}", "dim")
     if not tally.failed:
         return DONE
     error_console = Console(stderr=True, highlight=False)
     error_console.print(f"{len(tally.failed)} of {num_todo} failed:", style="red")
     for line in tally.failed:
-        error_console.print(f"  {line}", markup=False, soft_wrap=True)
+        _say(error_console, f"  {line}")
     return SOME_FAILED

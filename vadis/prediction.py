@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from vadis.engines import Engine, create_engine
-from vadis.models import VideoModel, create_model, weights
+from vadis.models import MODELS, VideoModel, create_model, weights
 from vadis.records import STRANGER_LIMITS, ClipSpec, Failure, Limits, Prediction, VideoError, Window
 from vadis.video.decode import Stream, prefetch, stream_frames
 from vadis.video.sandbox import stream_frames_in_child
@@ -264,7 +264,9 @@ def _load_network(model: str | os.PathLike[str] | VideoModel) -> VideoModel:
     if os.path.isfile(name):  # noqa: PTH113 - a name that is a file is that file
         trained_as = weights.load(name).metadata["model"]
         return create_model(str(trained_as), weights=name).eval()
-    if "." not in name:
+    if name.endswith(".safetensors") or os.path.basename(name) != name:  # noqa: PTH119 - no path to open
+        raise ValueError(f"{name}: no such file; give a .safetensors file or a name (`vadis weights list`)")
+    if name in MODELS:
         raise ValueError(
             f"{name!r} names a network without weights, so its answers would be noise; "
             f"name weights too (such as {name}.k400, see `vadis weights list`) or give a file"

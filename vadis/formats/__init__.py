@@ -13,6 +13,7 @@ video at work, and what it left half written is recognised and removed when the 
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -47,6 +48,12 @@ def _is_path(target: Target) -> TypeGuard[str | os.PathLike[str]]:
 
 def _is_stream(target: Target) -> TypeGuard[TextIO]:
     return not isinstance(target, str | os.PathLike)
+
+
+def use_utf8(stream: TextIO) -> None:
+    """Let a stream such as sys.stdout carry data: UTF-8 and its own line ends, whatever the locale says."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding="utf-8", newline="")
 
 
 def format_for(path: str | os.PathLike[str]) -> str:

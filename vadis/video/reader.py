@@ -15,8 +15,10 @@ from vadis.video.source import Budget, Source, VideoPath
 from vadis.video.suspicion import Suspicion
 
 MAX_READ_ERRORS = 8
-MAX_REFUSED_IN_A_ROW = 20_000  # a small file can hold millions of packets that no decoder takes
 """Read errors in a row after which the file counts as ended."""
+
+MAX_REFUSED_IN_A_ROW = 20_000
+"""Refused packets in a row after which a file is given up: a small one can hold millions of them."""
 
 EMPTY_BYTES = 1
 """Packets of at most this many bytes hold no picture: AVI writers mark dropped frames so."""
