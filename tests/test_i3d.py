@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from made_weights import all_by_the_rule
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -286,20 +286,6 @@ def test_receptive_field_is_what_the_network_does(endpoint: str) -> None:
 # --- the same numbers as others ---------------------------------------------------------------------
 
 
-def by_the_rule(key: str, shape: list[int], scale: float) -> np.ndarray:
-    """Weights from a name and a shape; the rule is in tests/golden/i3d/README.md."""
-    generator = np.random.default_rng(zlib.crc32(key.encode()))
-    if key.endswith("num_batches_tracked"):
-        return np.zeros(shape, np.int64)
-    if key.endswith("running_var") or (len(shape) == 1 and key.endswith("weight")):
-        values = generator.uniform(0.5, 1.5, shape)
-    elif len(shape) <= 1:
-        values = 0.1 * generator.standard_normal(shape)
-    else:
-        values = generator.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:])) * scale
-    return values.astype(np.float32)
-
-
 @pytest.fixture(scope="module")
 def random_weights() -> dict[str, Any]:
     """What another implementation gives for weights made by a rule."""
@@ -309,9 +295,7 @@ def random_weights() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def ruled_model(random_weights: dict[str, Any]) -> InceptionI3d:
     """Our network with those weights, through the key map of the importer."""
-    theirs = {
-        key: by_the_rule(key, shape, random_weights["weight_scale"]) for key, shape in random_weights["state"]
-    }
+    theirs = all_by_the_rule(random_weights["state"], random_weights["weight_scale"])
     with torch.device("meta"):
         model = i3d_inception()
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}

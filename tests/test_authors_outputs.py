@@ -1,0 +1,74 @@
+"""Our networks give what the authors' own code gives, from the same weights, through the importer.
+
+The files are in `tests/golden/parity`; their README says how they were made. A network joins by one line.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from made_weights import all_by_the_rule
+
+from vadis.models import create_model, weights
+
+GOLDEN = Path(__file__).parent / "golden" / "parity"
+LIMIT = 1e-4
+"""Of the standard deviation of the output: ten times what float32 rounding costs these networks."""
+
+
+class Case(NamedTuple):
+    """One file: our network's name; the layout that has to be recognised; the limit; how the input lies."""
+
+    file: str
+    model: str
+    layout: str
+    limit: float = LIMIT
+    frames_first: bool = False
+
+
+CASES: tuple[Case, ...] = ()
+
+
+def read(case: Case) -> dict[str, Any]:
+    """The authors' names, shapes and output."""
+    return json.loads((GOLDEN / f"{case.file}.json").read_text())
+
+
+def made_clip(document: dict[str, Any], frames_first: bool) -> torch.Tensor:
+    """The input as we take it: clip_BCTHW (theirs may be frames_NCHW of one clip)."""
+    noise = np.random.default_rng(0).standard_normal(document["input_shape"]).astype(np.float32)
+    clip = torch.from_numpy(noise)
+    return clip.transpose(0, 1)[None].contiguous() if frames_first else clip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.file)
+def test_the_same_output(case: Case, tmp_path: Path) -> None:
+    document = read(case)
+    state = all_by_the_rule(document["state"], document["weight_scale"])
+    checkpoint, file = tmp_path / "theirs.pt", tmp_path / "ours.safetensors"
+    torch.save({key: torch.from_numpy(array) for key, array in state.items()}, checkpoint)
+    weights.import_checkpoint(checkpoint, case.model, out=file)
+    assert weights.load(file).metadata["layout"] == case.layout
+    model = create_model(case.model, weights=file).eval()
+    assert sum(parameter.numel() for parameter in model.parameters()) == document["params"]
+    with torch.inference_mode():
+        found = model(made_clip(document, case.frames_first)).flatten().numpy()
+    wanted = np.array(document["output"])
+    difference = float(abs(found - wanted).max() / wanted.std())
+    print(f"{case.file}: differs by {difference:.1e} of the output's standard deviation")
+    assert difference < case.limit
+
+
+def test_every_file_is_compared() -> None:
+    """A file that no line of any test names would prove nothing."""
+    texts = [path.read_text() for path in Path(__file__).parent.glob("test_*.py")]
+    unused = [
+        path.stem for path in GOLDEN.glob("*.json") if not any(f'"{path.stem}' in text for text in texts)
+    ]
+    assert unused == []
