@@ -1,48 +1,107 @@
 """The contract that every network in the table keeps, and how networks are made by name.
 
-A network joins these tests by its line in `MODELS`. Tiny forms are used, so that all of it is quick.
+A network joins these tests by its line in `MODELS`. Tiny forms are used, so that all of it is quick; where
+the tiny forms of several names are one and the same network, the slower tests take the first of them.
 """
 
 from __future__ import annotations
 
+import csv
+import itertools
 import logging
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+from vadis.folding import fold
 from vadis.models import MODELS, VideoModel, average_channels, create_model, list_models, model_names
 from vadis.models import weights as published
+from vadis.models.contract import Paper
 from vadis.models.cost import count_parameters, measure_cost
 from vadis.records import ClipSpec
 
-EVERY = pytest.mark.parametrize("name", list_models())
 CLASSES = 7
+BLIND_TO_ORDER: frozenset[str] = frozenset()
+"""Networks whose answer does not depend on the order of frames, as their papers say."""
+
+AWAITED = frozenset(
+    """deepvideo_single deepvideo_early deepvideo_late deepvideo_slow deepvideo_multires
+    two_stream_spatial_vggm two_stream_temporal_vggm tsn_bninception tsn_r50 lstm_inception
+    two_stream_inception fused3d_inception""".split()  # noqa: SIM905
+)
+"""Rows of golden/architectures.csv whose networks are still to come: frames, streams and sound."""
+
+
+def on_meta(name: str, **options: Any) -> VideoModel:
+    """A network without memory: shapes only."""
+    with torch.device("meta"):
+        return create_model(name, **options).eval()
+
+
+def distinct(names: list[str]) -> list[str]:
+    """The names whose tiny forms differ in structure or input; of equal ones the first."""
+    first: dict[str, str] = {}
+    for name in names:
+        model = on_meta(name, tiny=True)
+        first.setdefault(f"{model} {model.spec}", name)
+    return sorted(first.values())
+
+
+EVERY = pytest.mark.parametrize("name", list_models())
+DISTINCT = pytest.mark.parametrize("name", distinct(list_models()))
 
 
 def tiny_model(name: str, num_classes: int = CLASSES, **options: object) -> VideoModel:
-    """The tiny form with seeded weights and running statistics unlike the initial ones, for testing."""
+    """The tiny form with seeded weights, for testing: nothing in it is zero or as it was initialised.
+
+    Running statistics are unlike the initial ones, and what starts at zero (the last batch norm of a
+    residual branch, a temporal projection) does something.
+    """
     torch.manual_seed(0)
     model = create_model(name, num_classes=num_classes, tiny=True, **options).eval()
     for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm3d):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
             assert module.running_mean is not None
             assert module.running_var is not None
             module.running_mean.normal_(std=0.1)
             module.running_var.uniform_(0.5, 1.5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.1)
+    return model
+
+
+def without_chance(model: nn.Module) -> nn.Module:
+    """The same network with dropout and stochastic depth switched off, for training in tests."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "probability"):
+            module.probability = 0.0
     return model
 
 
 def random_clip(
-    spec: ClipSpec, batch: int = 1, frames: int | None = None, height: int = 64, width: int = 64
+    spec: ClipSpec,
+    batch: int = 1,
+    frames: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
 ) -> Tensor:
-    """Noise of the shape that the model takes, small."""
+    """Noise of a shape that the tiny form takes."""
+    side = min(spec.crop, 64)
     frames = min(spec.num_frames, 16) if frames is None else frames
     generator = torch.Generator().manual_seed(1)
-    return torch.rand((batch, spec.channels, frames, height, width), generator=generator) * 2 - 1
+    shape = (batch, spec.channels, frames, height or side, width or side)
+    return torch.rand(shape, generator=generator) * 2 - 1
 
 
 def relative(found: Tensor, wanted: Tensor) -> float:
@@ -68,9 +127,28 @@ def test_shapes(name: str) -> None:
     assert model.weights_sha256 is None
     assert set(model.input_weights) <= model.state_dict().keys()
     assert model.state_dict()["head.weight"].shape[0] == CLASSES
+    assert count_parameters(model) < 500_000, "tiny forms are for quick tests"
 
 
 @EVERY
+def test_its_function_has_its_name_and_its_file_a_paper(name: str) -> None:
+    assert MODELS[name].__name__ == name
+    module = __import__(MODELS[name].__module__, fromlist=["PAPERS"])
+    assert module.PAPERS
+    assert all(isinstance(paper, Paper) and paper.title and paper.idea for paper in module.PAPERS)
+    known = {result.model for paper in module.PAPERS for result in paper.results}
+    for model in itertools.chain.from_iterable(names.split() for names in known):
+        assert model in MODELS, f"a published result is given for {model}, which is no network"
+
+
+@EVERY
+def test_every_name_is_the_default_build_of_its_function(name: str) -> None:
+    for num_classes in (400, 11):
+        assert on_meta(name, num_classes=num_classes, tiny=True).num_classes == num_classes
+    assert on_meta(name).num_classes == 400
+
+
+@DISTINCT
 def test_dense_logits_average_to_the_logits(name: str) -> None:
     model = tiny_model(name)
     if not hasattr(model, "forward_dense"):
@@ -97,16 +175,15 @@ def test_reset_head(name: str) -> None:
     assert (model.num_classes, model.class_names) == (3, None)
     with pytest.raises(ValueError, match="num_classes"):
         model.reset_head(0)
-    with torch.device("meta"):
-        shadow = create_model(name, tiny=True)
+    shadow = on_meta(name, tiny=True)
     shadow.reset_head(5)
     assert {parameter.device.type for parameter in shadow.parameters()} == {"meta"}
 
 
-@EVERY
+@DISTINCT
 def test_each_parameter_gets_a_gradient(name: str) -> None:
-    model = tiny_model(name).train()
-    loss = torch.nn.functional.cross_entropy(model(random_clip(model.spec, batch=2)), torch.tensor([0, 1]))
+    model = without_chance(tiny_model(name).train())
+    loss = F.cross_entropy(model(random_clip(model.spec, batch=2)), torch.tensor([0, 1]))
     loss.backward()
     without = [
         key
@@ -116,18 +193,20 @@ def test_each_parameter_gets_a_gradient(name: str) -> None:
     assert without == []
 
 
-@EVERY
+@DISTINCT
 def test_two_at_once_are_each_alone(name: str) -> None:
     model = tiny_model(name)
     clips = random_clip(model.spec, batch=2)
+    before = clips.clone()
     with torch.no_grad():
         together = model(clips)
         alone = torch.cat([model(clips[:1]), model(clips[1:])])
     assert relative(together, alone) < 1e-5
     assert relative(together[:1], together[1:]) > 1e-3, "two clips must not give one answer"
+    assert torch.equal(clips, before), "a network does not write into its input"
 
 
-@EVERY
+@DISTINCT
 def test_the_same_again(name: str) -> None:
     model = tiny_model(name)
     clip = random_clip(model.spec)
@@ -137,26 +216,45 @@ def test_the_same_again(name: str) -> None:
         assert torch.equal(tiny_model(name)(clip), first), "one seed, one network"
 
 
-@EVERY
+@DISTINCT
 def test_channels_matter_in_their_order(name: str) -> None:
     model = tiny_model(name)
     clip = random_clip(model.spec)
     with torch.no_grad():
-        assert relative(model(clip.flip(1)), model(clip)) > 1e-3
-        assert relative(model(clip.flip(2)), model(clip)) > 1e-3, "so does time"
+        logits = model(clip)
+        assert relative(model(clip.flip(1)), logits) > 1e-3
+        assert relative(model(clip.flip(4)), logits) > 1e-4, "so do left and right"
+        backwards = relative(model(clip.flip(2)), logits)
+    if name in BLIND_TO_ORDER:
+        assert backwards < 1e-5
+    else:
+        assert backwards > 1e-4, "so does time"
 
 
 @EVERY
-@pytest.mark.parametrize("tiny", [True, False])
-def test_on_the_meta_device(name: str, tiny: bool) -> None:
-    with torch.device("meta"):
-        model = create_model(name, tiny=tiny).eval()
-        logits = model(torch.empty(2, model.spec.channels, 16, 64, 64))
-    assert {value.device.type for value in model.state_dict().values()} == {"meta"}
-    assert logits.shape == (2, model.num_classes)
+def test_on_the_meta_device(name: str) -> None:
+    for tiny in (True, False):
+        model = on_meta(name, tiny=tiny)
+        spec = model.spec
+        with torch.device("meta"):
+            logits = model(torch.empty(2, spec.channels, spec.num_frames, spec.crop, spec.crop))
+        assert {value.device.type for value in model.state_dict().values()} == {"meta"}
+        assert logits.shape == (2, model.num_classes)
 
 
 @EVERY
+def test_flow_goes_in_as_well(name: str) -> None:
+    if on_meta(name, tiny=True).spec.modality == "flow":
+        pytest.skip("takes flow anyhow")
+    model = on_meta(name, tiny=True, in_channels=2)
+    assert (model.spec.modality, model.spec.channels, model.spec.value_range) == ("flow", 2, (-1.0, 1.0))
+    assert all(model.state_dict()[key].shape[1] % 2 == 0 for key in model.input_weights)
+    assert model(random_clip(model.spec).to("meta")).shape == (1, 400)
+    with pytest.raises(ValueError, match="in_channels must be 3"):
+        create_model(name, tiny=True, in_channels=5)
+
+
+@DISTINCT
 def test_bfloat16(name: str) -> None:
     model = tiny_model(name)
     clip = random_clip(model.spec)
@@ -167,7 +265,7 @@ def test_bfloat16(name: str) -> None:
     assert relative(found, wanted) < 0.1
 
 
-@EVERY
+@DISTINCT
 def test_channels_last(name: str) -> None:
     model = tiny_model(name)
     clip = random_clip(model.spec)
@@ -178,21 +276,34 @@ def test_channels_last(name: str) -> None:
     assert relative(found, wanted) < 1e-5
 
 
-@EVERY
+@DISTINCT
 def test_safetensors_round_trip(name: str, tmp_path: Path) -> None:
     model = tiny_model(name)
     file = tmp_path / "tiny.safetensors"
-    safetensors.torch.save_file(model.state_dict(), file)
+    published.save_model(model, file)
     torch.manual_seed(1)
-    other = create_model(name, num_classes=CLASSES, tiny=True).eval()
+    other = create_model(name, weights=file).eval()
+    assert (other.spec, other.num_classes) == (model.spec, CLASSES)
     clip = random_clip(model.spec)
     with torch.no_grad():
-        assert not torch.equal(other(clip), model(clip))
-        other.load_state_dict(safetensors.torch.load_file(file), strict=True)
         assert torch.equal(other(clip), model(clip))
+        fresh = tiny_model(name)
+        fresh.load_state_dict(safetensors.torch.load_file(file), strict=True)
+        assert torch.equal(fresh(clip), model(clip))
 
 
-@EVERY
+@DISTINCT
+def test_folded_for_speed_it_says_the_same(name: str) -> None:
+    """What `vadis predict` runs: batch norm folded into convolutions, oneDNN underneath."""
+    model = tiny_model(name)
+    clip = random_clip(model.spec)
+    folded = fold(model, clip.shape)
+    with torch.no_grad():
+        assert relative(folded(clip), model(clip)) < 1e-4
+
+
+@pytest.mark.slow
+@DISTINCT
 def test_export(name: str) -> None:
     model = tiny_model(name)
     clip = random_clip(model.spec)
@@ -201,24 +312,167 @@ def test_export(name: str) -> None:
         assert relative(program.module()(clip), model(clip)) < 1e-5
 
 
-@EVERY
-@pytest.mark.parametrize("size", [(17, 65, 47), (10, 33, 90), (9, 32, 32)])
-def test_odd_sizes(name: str, size: tuple[int, int, int]) -> None:
+@pytest.mark.slow
+@DISTINCT
+def test_compiles_to_one_graph(name: str) -> None:
+    """Forward and backward through the tracer, no graph break; the real compiler is another test."""
+    torch._dynamo.reset()
+    model = without_chance(tiny_model(name))
+    clip = random_clip(model.spec)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    found, wanted = compiled(clip), model(clip)
+    assert relative(found, wanted) < 1e-5
+    found.square().sum().backward()
+    gradients = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+    model.zero_grad()
+    wanted.square().sum().backward()
+    others = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    largest = max(float(gradient.abs().max()) for gradient in others)
+    assert len(gradients) == len(others) > 0
+    for gradient, other in zip(gradients, others, strict=True):
+        assert float((gradient - other).abs().max()) < 1e-4 * largest
+
+
+COMPILED = [
+    name
+    for name in (
+        "i3d_inception",
+        "r2plus1d_18",
+        "s3d",
+        "slowfast_r50_8x8",
+        "timesformer_divided",
+        "lgd_p3d_r50",
+    )
+    if name in MODELS
+]
+"""One of each kind of operation, for the real compiler, which takes most of a minute for each."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMPILED)
+def test_the_real_compiler(name: str) -> None:
+    torch._dynamo.reset()
     model = tiny_model(name)
+    clip = random_clip(model.spec)
     with torch.no_grad():
-        logits = model(random_clip(model.spec, 1, *size))
+        assert relative(torch.compile(model, fullgraph=True)(clip), model(clip)) < 1e-4
+
+
+@DISTINCT
+@pytest.mark.parametrize("size", [(17, 65, 47), (10, 33, 90), (9, 32, 32)])
+def test_odd_sizes_run_or_are_refused(name: str, size: tuple[int, int, int]) -> None:
+    """A network takes a size or says in words which it takes; it does not fail inside a layer."""
+    model = tiny_model(name)
+    clip = random_clip(model.spec, 1, *size)
+    with torch.no_grad():
+        try:
+            logits = model(clip)
+        except ValueError as error:
+            refusal = str(error)
+            logits = None
+    if logits is None:
+        assert "takes" in refusal
+        assert any(str(number) in refusal for number in size), "the message tells what came"
+        return
     assert logits.shape == (1, CLASSES)
     assert logits.isfinite().all()
 
 
 @EVERY
+def test_the_shortest_clip(name: str) -> None:
+    model = on_meta(name, tiny=True)
+    side = min(model.spec.crop, 64)
+    shortest = torch.empty(1, model.spec.channels, model.min_frames, side, side, device="meta")
+    assert model(shortest).shape == (1, 400)
+    if model.min_frames > 1:
+        with pytest.raises(ValueError, match=r"takes|scores"):
+            model(shortest[:, :, 1:])
+
+
+@EVERY
 def test_a_clip_of_another_kind_is_named(name: str) -> None:
-    model = tiny_model(name)
-    clip = random_clip(model.spec)
+    model = on_meta(name, tiny=True)
+    clip = random_clip(model.spec).to("meta")
     with pytest.raises(ValueError, match=rf"\(batch, {model.spec.channels}, frames, height, width\)"):
         model(clip[:, :1])
     with pytest.raises(ValueError, match="height, width"):
         model(clip[0])
+
+
+@pytest.mark.gpu
+@DISTINCT
+def test_the_same_on_a_gpu(name: str) -> None:
+    device = "cuda" if torch.cuda.is_available() else "mps"
+    model = tiny_model(name)
+    clip = random_clip(model.spec)
+    with torch.no_grad():
+        wanted = model(clip)
+        found = model.to(device)(clip.to(device)).cpu()
+        with torch.autocast(device, torch.bfloat16):
+            rough = model(clip.to(device)).float().cpu()
+    assert relative(found, wanted) < 1e-2  # TF32 and other orders of summation
+    assert relative(rough, wanted) < 0.1
+
+
+# --- they learn -----------------------------------------------------------------------------------
+
+LEARNING_STEPS = 60
+LEARNED = 0.1
+"""Sixteen clips of four classes: after so many steps, cross-entropy below this (chance: 1.39)."""
+
+
+def made_clips(spec: ClipSpec, frames: int, side: int) -> tuple[Tensor, Tensor]:
+    """Sixteen clips of four classes, and labels: a bright square wanders to one of four sides, in noise."""
+    generator = torch.Generator().manual_seed(2)
+    clips = 0.3 * torch.randn((16, spec.channels, frames, side, side), generator=generator)
+    labels = torch.arange(16) % 4
+    square, middle = side // 4, side // 2 - side // 8
+    for clip, label in zip(clips, labels.tolist(), strict=True):
+        for frame in range(frames):
+            moved = (side // 2 - square // 2) * frame // max(frames - 1, 1)
+            moved = moved if label % 2 else -moved
+            top, left = (middle + moved, middle) if label < 2 else (middle, middle + moved)
+            clip[:, frame, max(top, 0) : top + square, max(left, 0) : left + square] += 2.0
+    return clips, labels
+
+
+def small_sizes(model: VideoModel) -> Iterator[tuple[int, int]]:
+    """Frames and pixels to try, small first; the last is what the tiny form is made for."""
+    yield max(8, model.min_frames), 32
+    yield min(model.spec.num_frames, 16), min(model.spec.crop, 64)
+
+
+def takes(name: str, frames: int, side: int) -> bool:
+    """Whether the tiny form runs on clips of this size."""
+    shadow = on_meta(name, tiny=True)
+    try:
+        shadow(torch.empty(1, shadow.spec.channels, frames, side, side, device="meta"))
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+@DISTINCT
+def test_it_learns(name: str) -> None:
+    torch.manual_seed(0)
+    model = without_chance(create_model(name, num_classes=4, tiny=True).train())
+    frames, side = next(size for size in small_sizes(model) if takes(name, *size))
+    clips, labels = made_clips(model.spec, frames, side)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    for step in range(LEARNING_STEPS):
+        for group in optimiser.param_groups:
+            group["lr"] = 3e-3 * min(1.0, (step + 1) / 5)
+        loss = F.cross_entropy(model(clips), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+        if loss.item() < LEARNED / 2:
+            break
+    print(f"{name}: {losses[0]:.2f} to {losses[-1]:.3f} in {len(losses)} steps")
+    assert min(losses) < LEARNED
 
 
 # --- the table and create_model -------------------------------------------------------------------
@@ -406,22 +660,33 @@ def test_published_weights_by_name(i3d_weights: Path) -> None:
 # --- what they cost: the figures of the literature ------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "shape_CTHW", "num_parameters", "gmac", "tolerance"),
-    [
-        ("i3d_inception", (3, 64, 224, 224), 12_697_264, 111.153, 1e-3),
-        ("i3d_inception", (3, 16, 224, 224), 12_697_264, 27.788, 1e-3),
-        ("i3d_inception_flow", (2, 64, 224, 224), 12.675e6, 102.3, 5e-3),
-    ],
+REFERENCE = list(
+    csv.DictReader((Path(__file__).parent / "golden" / "architectures.csv").read_text().splitlines())
 )
-def test_cost(
-    name: str, shape_CTHW: tuple[int, ...], num_parameters: float, gmac: float, tolerance: float
-) -> None:
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for row in REFERENCE if row["model"] not in AWAITED],
+    ids=lambda row: f"{row['model']}-{row['num_classes']}-{row['input_CTHW']}",
+)
+def test_cost(row: dict[str, str]) -> None:
+    """Parameters and multiply-adds are those of the literature, within each row's tolerance."""
+    shape_CTHW = tuple(int(size) for size in row["input_CTHW"].split("x"))
     with torch.device("meta"):
-        model = create_model(name)
+        model = create_model(row["model"], num_classes=int(row["num_classes"]))
     cost = measure_cost(model, shape_CTHW)
-    assert cost.num_parameters == count_parameters(model) == pytest.approx(num_parameters, rel=tolerance)
-    assert cost.gmac == pytest.approx(gmac, rel=tolerance)
+    tolerance = float(row["tolerance"])
+    assert cost.num_parameters == count_parameters(model)
+    assert cost.num_parameters == pytest.approx(float(row["params"]), rel=tolerance)
+    if row["gmac"]:
+        assert cost.gmac == pytest.approx(float(row["gmac"]), rel=tolerance)
+
+
+def test_what_is_awaited_is_not_there_yet() -> None:
+    """A row leaves the list with its network, so that the list ends empty."""
+    assert AWAITED.isdisjoint(MODELS)
+    assert {row["model"] for row in REFERENCE} >= AWAITED
 
 
 def test_cost_leaves_the_model_alone() -> None:

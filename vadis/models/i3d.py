@@ -54,8 +54,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vadis.models.contract import VideoModel
-from vadis.records import ClipSpec
+from vadis.models.contract import Paper, Result, VideoModel
+from vadis.models.layers import Size3, check_clip, fresh_classifier, make_spec
 
 BN_EPSILON = 1e-3
 BN_MOMENTUM = 0.01
@@ -63,7 +63,31 @@ MIN_FRAMES = 9
 MIN_PIXELS = 32
 TINY_DIVISOR = 8
 
-Size3 = tuple[int, int, int]
+PAPERS = (
+    Paper(
+        "Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset",
+        "Carreira and Zisserman",
+        "CVPR 2017",
+        "1705.07750",
+        "Give an image network that is known to work a third dimension: each k x k filter becomes k x k x k, "
+        "and the image weights, repeated over time, are the start. Two such networks, one on RGB and one on "
+        "optical flow, are trained apart and their logits added.",
+        (
+            Result("i3d_inception", "Kinetics-400 test", 71.1, 89.3, "whole video", "from ImageNet"),
+            Result("i3d_inception", "Kinetics-400 test", 68.4, 88.0, "whole video", "from scratch"),
+            Result("i3d_inception_flow", "Kinetics-400 test", 63.4, 84.9, "whole video", "from ImageNet"),
+            Result("i3d_inception_flow", "Kinetics-400 test", 61.5, 83.4, "whole video", "from scratch"),
+            Result(
+                "i3d_inception i3d_inception_flow",
+                "Kinetics-400 test",
+                74.2,
+                91.3,
+                "whole video",
+                "both, from ImageNet",
+            ),
+        ),
+    ),
+)
 
 
 class Conv(NamedTuple):
@@ -273,7 +297,7 @@ class InceptionI3d(VideoModel):
         self, num_classes: int = 400, *, in_channels: int = 3, dropout: float = 0.5, width_divisor: int = 1
     ) -> None:
         super().__init__()
-        self.spec = _spec(in_channels)
+        self.spec = make_spec(in_channels, num_frames=64, fps=25.0, value_range=(-1.0, 1.0))
         self.num_classes = num_classes
         channels = in_channels
         for name, row in LAYERS.items():
@@ -348,12 +372,7 @@ class InceptionI3d(VideoModel):
 
     def reset_head(self, num_classes: int) -> None:
         """Put an untrained classifier of `num_classes` (K) on top, on the device of the old one."""
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-        old = self.head.weight
-        self.head = nn.Conv3d(self.num_features, num_classes, 1, device=old.device, dtype=old.dtype)
-        nn.init.normal_(self.head.weight, std=self.num_features**-0.5)
-        nn.init.zeros_(self.head.get_parameter("bias"))
+        self.head = fresh_classifier(self.head, num_classes, std=self.num_features**-0.5)
         self.num_classes = num_classes
         self.class_names = None
 
@@ -373,36 +392,13 @@ class InceptionI3d(VideoModel):
 
     def _check(self, clip_BCTHW: Tensor, scored: bool) -> None:
         """Refuse what is no clip or too small, with a ValueError that says what to do."""
-        shape, channels = tuple(clip_BCTHW.shape), self.spec.channels
-        if len(shape) != 5 or shape[1] != channels:
-            raise ValueError(f"I3D takes clips of (batch, {channels}, frames, height, width), got {shape}")
-        if min(shape[3:]) < MIN_PIXELS:
-            raise ValueError(
-                f"I3D takes at least {MIN_PIXELS} x {MIN_PIXELS} pixels, got {shape[3]} x {shape[4]}: enlarge"
-            )
-        if scored and shape[2] < MIN_FRAMES:
+        check_clip(self, clip_BCTHW, min_pixels=MIN_PIXELS)
+        frames = clip_BCTHW.shape[2]
+        if scored and frames < MIN_FRAMES:
             raise ValueError(
                 f"I3D scores clips of at least {MIN_FRAMES} frames (two positions in time at the top), got "
-                f"{shape[2]}: repeat the frames; forward_features takes any number"
+                f"{frames}: repeat the frames; forward_features takes any number"
             )
-
-
-def _spec(in_channels: int) -> ClipSpec:
-    """Training clips of the paper: 64 frames at 25 per second, short side 256, crop 224, in [-1, 1]."""
-    modalities = {3: "rgb", 2: "flow"}
-    if in_channels not in modalities:
-        raise ValueError(f"in_channels must be 3 (rgb) or 2 (flow: u and v), got {in_channels}")
-    return ClipSpec(
-        modalities[in_channels],
-        num_frames=64,
-        frame_stride=1,
-        fps=25.0,
-        size=256,
-        crop=224,
-        mean=(0.0,) * in_channels,
-        std=(1.0,) * in_channels,
-        value_range=(-1.0, 1.0),
-    )
 
 
 def i3d_inception(
