@@ -18,6 +18,18 @@ from torch import Tensor
 
 from vadis.models.contract import VideoModel
 from vadis.models.i3d import i3d_inception, i3d_inception_flow
+from vadis.models.resnet3d import (
+    resnet3d_18,
+    resnet3d_34,
+    resnet3d_50,
+    resnet3d_101,
+    resnet3d_152,
+    resnet3d_200,
+    resnext3d_101,
+    se_resnet3d_50,
+    se_resnet3d_101,
+    se_resnext3d_101,
+)
 from vadis.records import ClipSpec
 
 __all__ = ["MODELS", "VideoModel", "create_model", "list_models", "model_names"]
@@ -27,6 +39,16 @@ logger = logging.getLogger(__name__)
 MODELS: dict[str, Callable[..., VideoModel]] = {
     "i3d_inception": i3d_inception,
     "i3d_inception_flow": i3d_inception_flow,
+    "resnet3d_18": resnet3d_18,
+    "resnet3d_34": resnet3d_34,
+    "resnet3d_50": resnet3d_50,
+    "resnet3d_101": resnet3d_101,
+    "resnet3d_152": resnet3d_152,
+    "resnet3d_200": resnet3d_200,
+    "resnext3d_101": resnext3d_101,
+    "se_resnet3d_50": se_resnet3d_50,
+    "se_resnet3d_101": se_resnet3d_101,
+    "se_resnext3d_101": se_resnext3d_101,
 }
 """Name -> function that builds the network; its arguments are the options of `create_model`."""
 

@@ -6,6 +6,7 @@ A layout joins by one line in `LAYOUTS`. Where the keys are ours already, `ours`
 from __future__ import annotations
 
 from vadis.models.layouts.i3d import I3D
+from vadis.models.layouts.resnets3d import RESNETS3D
 from vadis.models.layouts.rules import (
     Arrays,
     Imported,
@@ -29,5 +30,5 @@ __all__ = [
 
 OURS = Layout("ours", ("*",), "head.weight", rename=lambda key: key)
 
-LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (*I3D, OURS)}
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (*I3D, *RESNETS3D, OURS)}
 """Name -> layout. Several may share an anchor; the one that fits the network without a fault is taken."""
