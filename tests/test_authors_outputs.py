@@ -31,7 +31,10 @@ class Case(NamedTuple):
     frames_first: bool = False
 
 
-CASES: tuple[Case, ...] = ()
+CASES: tuple[Case, ...] = (
+    Case("hara_resnet18", "resnet3d_18", "3d_resnets"),
+    Case("hara_resnext101_2018", "resnext3d_101", "3d_resnets"),
+)
 
 
 def read(case: Case) -> dict[str, Any]:
