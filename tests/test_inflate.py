@@ -1,0 +1,169 @@
+"""Image networks into video networks: each rule by hand, and the boring video for every family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision.models
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from vadis.models import create_model, list_models
+from vadis.models.inflate import (
+    CORRESPONDENCES,
+    InflationError,
+    boring_video_difference,
+    correspondence,
+    identity_along_time,
+    image_name,
+    inflate,
+    inflate_kernel,
+    load_image_weights,
+    repeated_ends,
+)
+
+CLASSES = 10
+
+
+def made_image_network(name: str) -> nn.Module:
+    """A network of torchvision with seeded weights and running statistics unlike the initial ones."""
+    torch.manual_seed(0)
+    options = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
+    network = torchvision.models.get_model(name, weights=None, num_classes=CLASSES, **options)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return network.eval()
+
+
+def with_same_padding(network: nn.Module) -> nn.Module:
+    """GoogLeNet with TensorFlow's padding, as the original has it: the odd row comes after."""
+    first = network.get_submodule("conv1.conv")
+    assert isinstance(first, nn.Conv2d)
+    first.padding = (0, 0)
+    network.conv1 = nn.Sequential(nn.ZeroPad2d((2, 3, 2, 3)), network.get_submodule("conv1"))
+    return network
+
+
+BORING: tuple[tuple[str, Callable[[nn.Module], nn.Module], int], ...] = (
+    ("resnet3d_18", lambda network: network, 64),
+    ("resnet3d_50", lambda network: network, 64),
+    ("i3d_inception", with_same_padding, 224),
+)
+"""Our network; what to change in torchvision's to make its padding in space ours; pixels."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "adapt", "pixels"), BORING, ids=[row[0] for row in BORING])
+def test_the_boring_video(name: str, adapt: Callable[[nn.Module], nn.Module], pixels: int) -> None:
+    """A clip of one repeated frame gets the picture's answer, by either rule; zeros at its ends spoil it."""
+    network = made_image_network(image_name(name))
+    state = {key: value.clone() for key, value in network.state_dict().items()}
+    network = adapt(network)
+    image = torch.randn((1, 3, pixels, pixels), generator=torch.Generator().manual_seed(1))
+    model = create_model(name, num_classes=CLASSES)
+    for rule in ("repeat", "centre"):
+        report = inflate(model, state, rule)
+        assert report.unused == ()
+        assert set(report.mapped + report.inflated) >= {
+            key for key in model.state_dict() if key[:4] == "head"
+        }
+        assert boring_video_difference(model, network, image, 16) < 1e-5
+    inflate(model, state, "repeat")
+    with torch.no_grad():
+        clip = image.unsqueeze(2).repeat(1, 1, 16, 1, 1)
+        spoilt = (model.eval()(clip) - network(image)).abs().max() / network(image).abs().max()
+    assert spoilt > 1e-3, "the black frames beyond the ends must count, or this proves nothing"
+
+
+def test_a_kernel_by_hand() -> None:
+    weight = torch.arange(8.0).reshape(2, 1, 2, 2)
+    repeated = inflate_kernel(weight, 4)
+    assert repeated.shape == (2, 1, 4, 2, 2)
+    assert torch.equal(repeated.sum(2), weight)
+    assert torch.equal(repeated[:, :, 0], weight / 4)
+    centred = inflate_kernel(weight, 3, "centre")
+    assert torch.equal(centred[:, :, 1], weight)
+    assert not centred[:, :, 0].any()
+    assert not centred[:, :, 2].any()
+    along = identity_along_time(torch.ones(3, 3, 3, 1, 1))
+    clip = torch.randn(1, 3, 5, 2, 2)
+    assert torch.equal(nn.functional.conv3d(clip, along, padding=(1, 0, 0)), clip)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (7, 2, 3), (3, 2, 1), (4, 2, 1)])
+def test_repeated_ends_by_hand(kernel: int, stride: int, padding: int) -> None:
+    layer = nn.Conv3d(1, 1, (kernel, 1, 1), (stride, 1, 1), (padding, 0, 0), bias=False)
+    nn.init.constant_(layer.weight, 1.0)
+    ones = torch.ones(1, 1, 12, 1, 1)
+    with torch.no_grad():
+        plain = layer(ones)
+        assert float(plain.min()) < kernel, "zeros lower the ends"
+        with repeated_ends(layer):
+            assert torch.equal(layer(ones), torch.full_like(plain, float(kernel)))
+        assert torch.equal(layer(ones), plain), "and it ends"
+
+
+def test_what_does_not_fit_is_named() -> None:
+    model = create_model("resnet3d_18", num_classes=CLASSES)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(InflationError, match=r"not the weights of resnet18.*layer1\.0\.conv1"):
+        inflate(model, made_image_network("resnet50").state_dict())
+    state = made_image_network("resnet18").state_dict()
+    del state["layer4.1.bn2.bias"]
+    with pytest.raises(InflationError, match=r"layer4\.1\.bn2\.bias \(for stages\.3.* is missing"):
+        inflate(model, state)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    with pytest.raises(InflationError, match="repeat, centre"):
+        inflate(model, state, "mirror")  # type: ignore[arg-type]
+    with pytest.raises(InflationError, match="resnet3d"):
+        correspondence("no_such_network")
+
+
+def test_another_number_of_classes_and_of_channels() -> None:
+    state = made_image_network("resnet18").state_dict()
+    model = create_model("resnet3d_18", num_classes=3, in_channels=2)
+    head = model.get_parameter("head.weight").clone()
+    report = inflate(model, state)
+    assert set(report.left) == {"head.weight", "head.bias"}
+    assert set(report.unused) == {"fc.weight", "fc.bias"}
+    assert report.resized == ("stem.conv.weight",)
+    assert torch.equal(model.get_parameter("head.weight"), head)
+    mean = state["conv1.weight"].mean(1)
+    assert torch.allclose(model.get_parameter("stem.conv.weight").sum(2)[:, 1], mean, atol=1e-6)
+    assert "2 left" in report.summary()
+
+
+def test_each_correspondence_is_for_networks_that_exist() -> None:
+    for each in CORRESPONDENCES:
+        for pattern in each.models:
+            names = list_models(pattern)
+            assert names, f"{pattern} names no network"
+            for name in names:
+                assert image_name(name) in (*torchvision.models.list_models(), "resnet200")  # timm's
+
+
+def test_image_weights_from_files(tmp_path: Path) -> None:
+    state: dict[str, Tensor] = {"fc.weight": torch.ones(2, 2)}
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "a.pth")
+    save_file(state, tmp_path / "b.safetensors")
+    torch.save([1, 2], tmp_path / "c.pt")
+    (tmp_path / "d.pth").write_bytes(b"cposix\nsystem\n(S'true'\ntR.")
+    for name in ("a.pth", "b.safetensors"):
+        assert torch.equal(load_image_weights(tmp_path / name)["fc.weight"], state["fc.weight"])
+    with pytest.raises(InflationError, match="no state_dict"):
+        load_image_weights(tmp_path / "c.pt")
+    with pytest.raises(InflationError, match="cannot be read safely"):
+        load_image_weights(tmp_path / "d.pth")
+    with pytest.raises(InflationError, match="no such file"):
+        load_image_weights(tmp_path / "e.pth")
+    with pytest.raises(InflationError, match="neither a file"):
+        load_image_weights("resnet5000")
+    with pytest.raises(InflationError, match="IMAGENET1K_V1"):
+        load_image_weights("resnet50.KINETICS")

@@ -1,0 +1,365 @@
+"""Image networks into video networks: 2D weights given a third dimension, by the papers' rules.
+
+A k x k filter becomes t x k x k. Repeated t times and divided by t, it answers to a clip of one repeated
+frame as it did to the picture (I3D, section 2.2); put on the middle of t frames, the others zero, it does
+so at the borders of a clip too, and looks at one frame at first. Layers that only look along time, which
+no image network has, start as the identity, or at zero where they stand beside a way that passes by. So
+the video network begins where the image network ended: the boring-video property, which
+`boring_video_difference` measures.
+
+    rule          what becomes of a filter W of k x k            exact on a boring video
+    "repeat"      W / t at each of t frames                      in the interior of the clip
+    "centre"      W at the middle frame, zero at the others      everywhere
+
+Zero padding in time breaks the first at the ends of a clip: there the filter sees frames of zeros. With
+the first and last frame repeated instead (`repeated_ends`) it holds everywhere.
+
+`CORRESPONDENCES` says for each family how our keys are spelled in the image network. ResNets, GoogLeNet
+and ViT-B/16 in torchvision's spelling (timm's is the same for ResNets, and is understood for ViT).
+
+Sources: Carreira and Zisserman (arXiv:1705.07750) sec. 2.2; Wang et al., Non-local Neural Networks
+(arXiv:1711.07971) sec. 4.1; Qiu et al., P3D (arXiv:1711.10305); Bertasius et al., TimeSformer
+(arXiv:2102.05095).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vadis.models.contract import VideoModel
+
+Rule = Literal["repeat", "centre"]
+State = Mapping[str, Tensor]
+
+
+class InflationError(ValueError):
+    """Image weights do not fit a network; the message says which keys, or which would fit."""
+
+
+@dataclass(frozen=True)
+class Inflation:
+    """What became of each key.
+
+    mapped: our keys that took the image network's values as they are; inflated: those that gained a
+    length in time; resized: those brought to another number of channels or positions; identity, zero:
+    those that start so by rule; left: ours that keep their random start; unused: the image network's
+    keys that went nowhere.
+    """
+
+    mapped: tuple[str, ...]
+    inflated: tuple[str, ...]
+    resized: tuple[str, ...]
+    identity: tuple[str, ...]
+    zero: tuple[str, ...]
+    left: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def summary(self) -> str:
+        """One line of counts for people."""
+        parts = [f"{len(getattr(self, name))} {name}" for name in self.__dataclass_fields__]
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """How the keys of some of our networks are spelled in an image network.
+
+    models: shell patterns of our names. images: torchvision's names of the image networks that fit, "{}"
+    standing for the depth in our name. find: our key to theirs, None where it has none. identity, zero:
+    regular expressions of our kernels that look along time only and start so; norms: of the batch norms
+    behind identities, which change nothing at first.
+    """
+
+    models: tuple[str, ...]
+    images: str
+    find: Callable[[str], str | None]
+    identity: str = ""
+    norms: str = ""
+    zero: str = ""
+
+
+def resnet_key(key: str) -> str | None:
+    """torchvision's ResNet: `stages.0.1.conv2.weight` is `layer1.1.conv2.weight` there."""
+    for ours, theirs in (("stem.conv.", "conv1."), ("stem.bn.", "bn1."), ("head.", "fc.")):
+        if key.startswith(ours):
+            return theirs + key.removeprefix(ours)
+    match = re.fullmatch(r"stages\.(\d)\.(\d+)\.(conv\d|bn\d|shortcut\.conv|shortcut\.bn)\.(\w+)", key)
+    if match is None:
+        return None
+    stage, block, layer, leaf = match.groups()
+    layer = {"shortcut.conv": "downsample.0", "shortcut.bn": "downsample.1"}.get(layer, layer)
+    return f"layer{int(stage) + 1}.{block}.{layer}.{leaf}"
+
+
+INCEPTION_UNITS = {
+    "branch0": "branch1",
+    "branch1_reduce": "branch2.0",
+    "branch1": "branch2.1",
+    "branch2_reduce": "branch3.0",
+    "branch2": "branch3.1",
+    "branch3": "branch4.1",
+}
+
+
+def googlenet_key(key: str) -> str | None:
+    """torchvision's GoogLeNet: `mixed4b.branch1_reduce.conv.weight` is `inception4a.branch2.0.conv.weight`.
+
+    It has 3x3 kernels in the third branch, as I3D's figure has, although the paper printed 5x5.
+    """
+    for ours, theirs in (
+        ("conv1a.", "conv1."),
+        ("conv2b.", "conv2."),
+        ("conv2c.", "conv3."),
+        ("head.", "fc."),
+    ):
+        if key.startswith(ours):
+            return theirs + key.removeprefix(ours)
+    match = re.fullmatch(r"mixed(\d)(\w)\.(\w+)\.(.+)", key)
+    if match is None or match[3] not in INCEPTION_UNITS:
+        return None
+    return f"inception{match[1]}{chr(ord(match[2]) - 1)}.{INCEPTION_UNITS[match[3]]}.{match[4]}"
+
+
+CORRESPONDENCES: tuple[Correspondence, ...] = (
+    Correspondence(("resnet3d_*", "se_resnet3d_*", "stc_resnet3d_*"), "resnet{}", resnet_key),
+    Correspondence(("i3d_inception*",), "googlenet", googlenet_key),
+)
+
+
+def correspondence(model: str) -> Correspondence:
+    """How a network (by its name) corresponds to an image network; InflationError lists those that do."""
+    for each in CORRESPONDENCES:
+        if any(fnmatch.fnmatchcase(model, pattern) for pattern in each.models):
+            return each
+    known = ", ".join(pattern for each in CORRESPONDENCES for pattern in each.models)
+    raise InflationError(f"{model} is not made from an image network; these are: {known}")
+
+
+def image_name(model: str) -> str:
+    """torchvision's name of the image network that a network of ours is made from ("resnet50")."""
+    depth = re.search(r"_r?(18|34|50|63|101|131|152|199|200)\b", model.replace("_", " _"))
+    depths = {"63": "50", "131": "101", "199": "152"}
+    found = depth[1] if depth else ""
+    return correspondence(model).images.format(depths.get(found, found))
+
+
+def inflate(model: VideoModel, image_state: State, rule: Rule = "repeat") -> Inflation:
+    """Start a network of ours from an image network's weights; changes `model` in place.
+
+    model: made by `create_model`, whose name says how it corresponds. image_state: a state_dict in
+    torchvision's (or timm's) spelling. The classifier is taken over where it has as many classes. Returns
+    what became of each key. Raises InflationError where the network has no counterpart, the rule is
+    unknown, or a key or shape does not fit; `model` is unchanged then.
+    """
+    if rule not in get_args(Rule):
+        raise InflationError(f"no rule is called {rule!r}; there are {', '.join(get_args(Rule))}")
+    kind = model.name.partition(".")[0]
+    ours = correspondence(kind)
+    theirs = {key: value for key, value in image_state.items() if not key.endswith("num_batches_tracked")}
+    theirs = {key.removeprefix("module."): value for key, value in theirs.items()}
+    fates: dict[str, list[str]] = {name: [] for name in Inflation.__dataclass_fields__}
+    new, used, faults = {}, set(), []
+    for key, value in model.state_dict().items():
+        if key.endswith("num_batches_tracked"):
+            continue
+        if ours.identity and re.fullmatch(ours.identity, key):
+            new[key], fate = identity_along_time(value), "identity"
+        elif ours.zero and re.fullmatch(ours.zero, key):
+            new[key], fate = torch.zeros_like(value), "zero"
+        elif ours.norms and re.fullmatch(ours.norms, key):
+            new[key], fate = _neutral(model, key, value), "identity"
+        else:
+            source = ours.find(key)
+            if source is None or (key.startswith("head.") and _other_classes(value, theirs.get(source))):
+                fates["left"].append(key)
+                continue
+            if source not in theirs:
+                faults.append(f"{source} (for {key}) is missing")
+                continue
+            used.add(source)
+            try:
+                new[key], fate = _fit(theirs[source].float(), value, key in model.input_weights, rule)
+            except InflationError as error:
+                faults.append(f"{source} (for {key}) {error}")
+                continue
+        fates[fate].append(key)
+    if faults:
+        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise InflationError(
+            f"these are not the weights of {image_name(kind)}, from which {kind} is made: "
+            + "; ".join(faults[:5])
+            + more
+        )
+    fates["unused"] = sorted(set(theirs) - used)
+    model.load_state_dict({**model.state_dict(), **new})
+    return Inflation(**{name: tuple(keys) for name, keys in fates.items()})
+
+
+def inflate_kernel(weight_DCHW: Tensor, num_frames: int, rule: Rule = "repeat") -> Tensor:
+    """One filter of an image network given a length in time.
+
+    weight_DCHW: D filters. Returns weight_DCTHW with T = num_frames.
+    """
+    weight_DCTHW = weight_DCHW.unsqueeze(2)
+    if rule == "repeat":
+        return weight_DCTHW.repeat(1, 1, num_frames, 1, 1) / num_frames
+    before = num_frames // 2
+    return F.pad(weight_DCTHW, (0, 0, 0, 0, before, num_frames - 1 - before))
+
+
+def identity_along_time(weight_DCTHW: Tensor) -> Tensor:
+    """A kernel of t x 1 x 1 that passes on each channel as it is; shape as given, D = C."""
+    new = torch.zeros_like(weight_DCTHW)
+    channels = torch.arange(min(weight_DCTHW.shape[:2]))
+    new[channels, channels, weight_DCTHW.shape[2] // 2] = 1.0
+    return new
+
+
+def _neutral(model: nn.Module, key: str, value: Tensor) -> Tensor:
+    """Batch norm that changes nothing: mean 0, variance 1, bias 0, and a scale that undoes epsilon."""
+    layer, _, leaf = key.rpartition(".")
+    epsilon = float(getattr(model.get_submodule(layer), "eps"))  # noqa: B009 - Module's getattr is untyped
+    scale = {"weight": (1.0 + epsilon) ** 0.5, "running_var": 1.0}.get(leaf, 0.0)
+    return torch.full_like(value, scale)
+
+
+def _other_classes(value: Tensor, image: Tensor | None) -> bool:
+    return image is None or value.shape[0] != image.shape[0]
+
+
+def _fit(image: Tensor, ours: Tensor, sees_pixels: bool, rule: Rule) -> tuple[Tensor, str]:
+    """An image network's array in the shape of ours, and what became of it."""
+    from vadis.models import average_channels
+
+    fate = "mapped"
+    if image.ndim == 4 and ours.ndim == 5:
+        if image.shape[0] != ours.shape[0] or image.shape[2:] != ours.shape[3:]:
+            raise InflationError(f"is {tuple(image.shape)}, which does not inflate to {tuple(ours.shape)}")
+        image, fate = (
+            inflate_kernel(image, ours.shape[2], rule),
+            "inflated" if ours.shape[2] > 1 else "mapped",
+        )
+    if image.ndim == 2 and ours.ndim == 5 and image.shape == ours.shape[:2]:
+        image = image.reshape(ours.shape)
+    if image.ndim == ours.ndim and image.ndim > 1 and image.shape[1] != ours.shape[1]:
+        if sees_pixels:
+            image, fate = average_channels(image, ours.shape[1]), "resized"
+        elif image.shape[1] < ours.shape[1]:  # what another pathway adds is left out at first
+            image, fate = (
+                F.pad(image, (0, 0) * (image.ndim - 2) + (0, ours.shape[1] - image.shape[1])),
+                "resized",
+            )
+    if image.shape != ours.shape:
+        raise InflationError(f"is {tuple(image.shape)}, which does not fit {tuple(ours.shape)}")
+    return image.to(ours.dtype), fate
+
+
+def load_image_weights(source: str | Path) -> dict[str, Tensor]:
+    """The state_dict of an image network: torchvision's ("resnet50", "resnet50.IMAGENET1K_V2") or a file's.
+
+    A name is fetched by torchvision's own table and kept in torch's cache; a file is .pth, .pt (tensors
+    only, no code is run) or .safetensors. Raises InflationError that says what to do.
+    """
+    text = str(source)
+    if Path(text).suffix in (".pth", ".pt", ".bin", ".safetensors"):
+        return _read(Path(text))
+    import torchvision.models
+
+    name, _, tag = text.partition(".")
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        raise InflationError(
+            f"{text} is neither a file (.pth, .pt, .safetensors) nor a network of torchvision"
+        )
+    choices = torchvision.models.get_model_weights(name)
+    if tag and tag not in choices.__members__:
+        raise InflationError(f"{name} has no weights {tag}; torchvision has {', '.join(choices.__members__)}")
+    chosen = choices[tag] if tag else choices["IMAGENET1K_V1"]
+    try:
+        return dict(chosen.get_state_dict(progress=True, check_hash=True))
+    except OSError as error:
+        raise InflationError(
+            f"{chosen.url} cannot be fetched ({error}); fetch it on another machine and give the file"
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    import pickle
+
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise InflationError(f"{path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, OSError, EOFError, KeyError) as error:
+        raise InflationError(f"{path} cannot be read safely ({str(error).splitlines()[0][:200]})") from error
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InflationError(f"{path} holds no state_dict of tensors")
+    return state
+
+
+@contextlib.contextmanager
+def repeated_ends(model: nn.Module) -> Iterator[None]:
+    """While this lasts, convolutions of `model` see the first and last frame repeated beyond the ends.
+
+    That is what a longer clip of the same picture would show them, where zeros would be black frames.
+    """
+    handles = []
+    for module in model.modules():
+        if isinstance(module, nn.Conv3d) and module.kernel_size[0] > 1:
+            # A longer clip and a shorter answer, both in whole strides: whatever way the layer itself pads,
+            # the zeros that it adds are then seen only by what is cut off.
+            steps = -(-module.kernel_size[0] // module.stride[0])
+            handles.append(module.register_forward_pre_hook(_lengthen(steps * module.stride[0])))
+            handles.append(module.register_forward_hook(_shorten(steps)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _lengthen(frames: int) -> Callable[[nn.Module, tuple[Tensor, ...]], Tensor]:
+    return lambda module, inputs: F.pad(inputs[0], (0, 0, 0, 0, frames, frames), mode="replicate")
+
+
+def _shorten(positions: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+    return lambda module, inputs, output: output[:, :, positions:-positions]
+
+
+def boring_video_difference(
+    model: VideoModel, image_network: nn.Module, image_BCHW: Tensor, num_frames: int | None = None
+) -> float:
+    """How far a video network is from its image network on a clip of one repeated frame.
+
+    image_BCHW: float, as both networks take it. num_frames: of the clip (default: the model's own). Both
+    run in eval mode, the video network with `repeated_ends`. Returns the largest difference of the logits
+    as a fraction of the largest logit of the image network.
+    """
+    frames = model.spec.num_frames if num_frames is None else num_frames
+    clip_BCTHW = image_BCHW.unsqueeze(2).expand(-1, -1, frames, -1, -1).contiguous()
+    training = model.training, image_network.training
+    try:
+        model.eval()
+        image_network.eval()
+        with torch.no_grad(), repeated_ends(model):
+            found_BK, wanted_BK = model(clip_BCTHW), image_network(image_BCHW)
+    finally:
+        model.train(training[0])
+        image_network.train(training[1])
+    return float((found_BK - wanted_BK).abs().max() / wanted_BK.abs().max())
