@@ -30,6 +30,7 @@ from vadis.models.resnet3d import (
     se_resnet3d_101,
     se_resnext3d_101,
 )
+from vadis.models.stc import stc_resnet3d_101, stc_resnext3d_101
 from vadis.records import ClipSpec
 
 __all__ = ["MODELS", "VideoModel", "create_model", "list_models", "model_names"]
@@ -49,6 +50,8 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "se_resnet3d_50": se_resnet3d_50,
     "se_resnet3d_101": se_resnet3d_101,
     "se_resnext3d_101": se_resnext3d_101,
+    "stc_resnet3d_101": stc_resnet3d_101,
+    "stc_resnext3d_101": stc_resnext3d_101,
 }
 """Name -> function that builds the network; its arguments are the options of `create_model`."""
 
