@@ -225,6 +225,85 @@ def test_nothing_is_fetched_without_a_hash(server: Server, tmp_path: Path) -> No
     assert server.ranges == []
 
 
+# --- files whose publisher states a part of their hash, or none
+
+
+def record(target: Path) -> str:
+    return target.with_name(target.name + ".sha256").read_text("utf-8")
+
+
+def test_the_beginning_of_a_hash_is_checked_and_the_rest_recorded(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "net-12345678.pth"
+    with pytest.raises(DownloadError, match="sha256 that begins with 12345678, got " + SHA256):
+        download(f"{server.url}/plain", target, sha256_prefix="12345678")
+    assert leftovers(tmp_path) == set()
+    assert download(f"{server.url}/plain", target, sha256_prefix=SHA256[:8]) == target
+    assert record(target) == f"{SHA256}  {target.name}\n"
+    count = len(server.ranges)
+    assert download(f"{server.url}/plain", target, sha256_prefix=SHA256[:8]) == target
+    assert len(server.ranges) == count
+    target.with_name(target.name + ".sha256").unlink()  # what is there still begins as it should
+    download(f"{server.url}/plain", target, sha256_prefix=SHA256[:8])
+    assert len(server.ranges) == count
+    assert record(target).startswith(SHA256)
+
+
+def test_a_hash_that_nobody_states_is_recorded_and_compared_ever_after(
+    server: Server, tmp_path: Path
+) -> None:
+    target = tmp_path / "file.bin"
+    download(f"{server.url}/plain", target, trust_first=True)
+    assert target.read_bytes() == CONTENT
+    assert record(target) == f"{SHA256}  file.bin\n"
+    download(f"{server.url}/plain", target, trust_first=True)
+    assert len(server.ranges) == 1
+    target.write_bytes(b"damaged on this disk")
+    download(f"{server.url}/plain", target, trust_first=True)
+    assert target.read_bytes() == CONTENT
+    assert len(server.ranges) == 2
+    target.unlink()
+    with pytest.raises(DownloadError) as caught:
+        download(f"{server.url}/wrong", target, trust_first=True)
+    assert "is not the file that came first" in str(caught.value)
+    assert SHA256 in str(caught.value)
+    assert str(tmp_path / "file.bin.sha256") in str(caught.value)
+    assert leftovers(tmp_path) == {"file.bin.sha256"}  # the record outlives what was refused
+    download(f"{server.url}/plain", target, trust_first=True)
+    target.unlink()
+    target.with_name("file.bin.sha256").unlink()  # what the error advises to accept the new file
+    download(f"{server.url}/wrong", target, trust_first=True)
+    assert record(target).startswith(hashlib.sha256(CONTENT[:-1] + b"?").hexdigest())
+
+
+def test_what_lies_there_without_a_record_is_not_believed(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "file.bin"
+    target.write_bytes(b"from who knows where")
+    download(f"{server.url}/plain", target, trust_first=True)
+    assert target.read_bytes() == CONTENT
+    target.with_name("file.bin.sha256").write_text("not a hash", "utf-8")
+    download(f"{server.url}/plain", target, trust_first=True)
+    assert record(target).startswith(SHA256)
+
+
+def test_an_unpinned_part_is_continued_only_where_its_version_is_known(
+    server: Server, tmp_path: Path
+) -> None:
+    target = tmp_path / "file.bin"
+    target.with_name("file.bin.part").write_bytes(b"x" * 1000)  # of some file, nobody knows of which
+    download(f"{server.url}/plain", target, trust_first=True)
+    assert (target.read_bytes(), server.ranges) == (CONTENT, [None])
+    other = tmp_path / "other.bin"
+    other.with_name("other.bin.part").write_bytes(CONTENT[:123_456])
+    other.with_name("other.bin.part.etag").write_text('"one"', "utf-8")
+    download(f"{server.url}/plain", other, trust_first=True)
+    assert (other.read_bytes(), server.ranges[1:]) == (CONTENT, ["bytes=123456-"])
+    third = tmp_path / "third.bin"
+    third.with_name("third.bin.part").write_bytes(CONTENT[::-1][:123_456])
+    third.with_name("third.bin.part.etag").write_text('"before"', "utf-8")  # the server has another by now
+    download(f"{server.url}/plain", third, trust_first=True)
+    assert third.read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("manner", ["stall", "trickle"])
 def test_a_stall_ends(server: Server, tmp_path: Path, manner: str) -> None:
     began = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import builtins
 import hashlib
 import io
@@ -68,17 +69,53 @@ def test_each_row_of_the_table_can_be_used() -> None:
         assert weights.NAME.fullmatch(name)
         assert row.model in MODELS
         assert name.partition(".")[0] == row.model
-        assert row.layout in LAYOUTS
-        assert row.sha256 or row.git_blob_sha1
+        assert row.layout in (*LAYOUTS, "auto")
         assert row.sha256 is None or re.fullmatch("[0-9a-f]{64}", row.sha256)
         assert row.git_blob_sha1 is None or re.fullmatch("[0-9a-f]{40}", row.git_blob_sha1)
-        assert row.package or (row.url and re.match(r"https://[^ ]+/raw/[0-9a-f]{40}/", row.url))
+        assert row.sha256_prefix is None or re.fullmatch("[0-9a-f]{8}", row.sha256_prefix)
+        assert row.package or (row.url and row.url.startswith("https://"))
+        assert not row.git_blob_sha1 or re.search(r"/raw/[0-9a-f]{40}/", str(row.url))
         assert row.licence
         assert row.attribution
         assert row.trained_on
         assert row.spec is not None
         assert row.spec.channels == (2 if row.modality == "flow" else 3)
         assert row.classes is None or len(class_names(row.classes)) == row.num_classes
+
+
+def test_rows_of_networks_to_come_are_not_listed_and_those_that_have_come_are() -> None:
+    from vadis.models.published import _ROWS, AWAITED
+
+    assert [model for model in AWAITED if model in MODELS] == []
+    assert {row.model for row in _ROWS} - set(AWAITED) <= set(MODELS)
+    assert len({row.name for row in _ROWS}) == len(_ROWS)
+
+
+def test_torchvision_s_rows_say_what_torchvision_says() -> None:
+    from torchvision.models import video
+
+    from vadis.models.published import _ROWS
+
+    rows = {row.name: row for row in _ROWS}
+    for model, their_weights in {
+        "r3d_18": video.R3D_18_Weights.DEFAULT,
+        "mc3_18": video.MC3_18_Weights.DEFAULT,
+        "r2plus1d_18_per_block": video.R2Plus1D_18_Weights.DEFAULT,
+        "s3d": video.S3D_Weights.DEFAULT,
+    }.items():
+        row, transforms = rows[f"{model}.k400"], their_weights.transforms()
+        assert row.url == their_weights.url
+        assert f"-{row.sha256_prefix}.pth" in their_weights.url
+        assert row.spec is not None
+        assert [row.spec.crop] * 2 == transforms.crop_size
+        assert row.spec.size == transforms.resize_size[0]
+        assert (list(row.spec.mean), list(row.spec.std)) == (transforms.mean, transforms.std)
+        stated = re.search(r"frame_rate=(\d+).*clip_len=(\d+)", their_weights.meta["_docs"])
+        assert stated
+        assert (row.spec.fps, row.spec.num_frames) == (float(stated[1]), int(stated[2]))
+        metrics = their_weights.meta["_metrics"]["Kinetics-400"]
+        assert f"top-1 {metrics['acc@1']:.1f}, top-5 {metrics['acc@5']:.1f}" in row.claimed
+        assert tuple(their_weights.meta["categories"]) == class_names("kinetics400")
 
 
 def test_the_weights_trained_from_scratch_claim_no_more_than_they_may() -> None:
@@ -368,11 +405,95 @@ def test_a_pickle_of_arrays_is_read(protocol: int) -> None:
         "big": np.arange(3, dtype=">f4"),
         "count": np.array(7),
     }
-    found = read_pickle(pickle.dumps(tree, protocol=protocol))
+    found = read_pickle(pickle.dumps(tree, protocol=protocol)).arrays
     np.testing.assert_array_equal(found["params/a/b/kernel"], tree["params"]["a/b"]["kernel"])
     np.testing.assert_array_equal(found["columns"], tree["columns"])
     np.testing.assert_array_equal(found["big"], [0, 1, 2])
     assert found["count"] == 7
+
+
+# --- what Python 2 wrote (Caffe2): text and bytes are one, written as SHORT_BINSTRING or BINSTRING
+
+
+def python2_string(content: bytes) -> bytes:
+    if len(content) < 256:
+        return b"U" + struct.pack("<B", len(content)) + content
+    return b"T" + struct.pack("<i", len(content)) + content
+
+
+def python2_dtype(code: bytes = b"f4", order: bytes = b"<") -> bytes:
+    made = b"cnumpy\ndtype\n" + python2_string(code) + b"K\x00K\x01\x87R"
+    return made + b"(K\x03" + python2_string(order) + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+
+
+def python2_array(array: np.ndarray) -> bytes:
+    """The opcodes by which cPickle of Python 2 wrote an array at protocol 2 (without its memo)."""
+    sizes = b"".join(b"\x8a\x01" + bytes([size]) for size in array.shape)  # of its type `long`
+    empty = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+    dtype = python2_dtype(array.dtype.str[1:].encode())
+    return empty + b"(K\x01(" + sizes + b"t" + dtype + b"\x89" + python2_string(array.tobytes()) + b"tb"
+
+
+def python2_scalar(array: np.ndarray) -> bytes:
+    dtype = python2_dtype(array.dtype.str[1:].encode())
+    return b"cnumpy.core.multiarray\nscalar\n" + dtype + python2_string(array.tobytes()) + b"\x86R"
+
+
+def python2_dict(items: dict[str, bytes]) -> bytes:
+    return b"}(" + b"".join(python2_string(key.encode()) + value for key, value in items.items()) + b"u"
+
+
+def caffe2_file(**more: bytes) -> bytes:
+    blobs = {
+        "conv1_w": python2_array(np.arange(250, 250 + 3 * 64, dtype="float32").reshape(64, 3, 1, 1, 1)),
+        "res_conv1_bn_rm": python2_array(np.array([0.5, -128.0], "float32")),
+        "conv1_w_momentum": python2_array(np.zeros(3, "float32")),
+        "lr": python2_scalar(np.float32(0.1)),
+        "model_iter": python2_array(np.array([90000], "int64")),
+    }
+    outer = {"cfg": python2_string(b"MODEL: x\n" * 60), "epoch": b"K\x05", "steps": b"](K\x01K\x02e"}
+    return b"\x80\x02" + python2_dict({"blobs": python2_dict({**blobs, **more}), **outer}) + b"."
+
+
+def test_a_pickle_of_python_2_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "x.pkl").open("wb") as file:
+        file.write(caffe2_file())
+    found, own, beside = read_checkpoint(tmp_path / "x.pkl")
+    assert own == {}
+    assert list(found) == [
+        f"blobs/{name}" for name in ("conv1_w", "res_conv1_bn_rm", "conv1_w_momentum", "lr", "model_iter")
+    ]
+    np.testing.assert_array_equal(found["blobs/conv1_w"].reshape(-1), np.arange(250, 250 + 192))
+    assert found["blobs/conv1_w"].shape == (64, 3, 1, 1, 1)
+    np.testing.assert_array_equal(found["blobs/res_conv1_bn_rm"], [0.5, -128.0])
+    assert (found["blobs/lr"].shape, found["blobs/lr"].dtype) == ((), np.float32)
+    assert found["blobs/model_iter"] == [90000]
+    assert beside == ("cfg (str)", "epoch (int)", "steps (list)")
+
+
+def test_a_hostile_pickle_of_python_2_is_refused(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    dtype = python2_dtype()
+    for kind, value in {
+        "code": b"cposix\nsystem\n" + python2_string(f"touch {marker}".encode()) + b"\x85R",
+        "code by an old name": b"c__builtin__\neval\n" + python2_string(b"1") + b"\x85R",
+        "a scalar of objects": b"cnumpy.core.multiarray\nscalar\n"
+        + python2_dtype(b"O8", b"|")
+        + b"U\x01x\x86R",
+        "a scalar of too many bytes": b"cnumpy.core.multiarray\nscalar\n" + dtype + b"U\x05abcde\x86R",
+        "a scalar without bytes": b"cnumpy.core.multiarray\nscalar\n" + dtype + b"N\x86R",
+        "bytes beyond latin1": b"cnumpy.core.multiarray\nscalar\n"
+        + dtype
+        + b"X\x03\x00\x00\x00\xe2\x82\xac\x86R",
+        "a string that is not there": b"T\xff\xff\xff\x7fabc",
+        "a string of negative length": b"T\xff\xff\xff\xffabc",
+        "a list of arrays": b"]" + python2_array(np.zeros(2, "float32")) + b"a",
+    }.items():
+        with pytest.raises(CheckpointError):
+            print(kind, read_pickle(caffe2_file(bad=value)))
+        assert not marker.exists()
+    with pytest.raises(CheckpointError, match="no array"):
+        read_pickle(b"\x80\x02" + python2_dict({"cfg": b"U\x01x"}) + b".")
 
 
 def hostile_pickles(marker: str) -> dict[str, bytes]:
@@ -464,9 +585,18 @@ def test_the_hostile_pickles_would_do_harm_elsewhere(tmp_path: Path) -> None:
         marker.unlink()
 
 
-def test_mutated_pickles_give_an_answer_or_a_refusal() -> None:
+@pytest.mark.parametrize(
+    "good",
+    [
+        pickle.dumps({"a": {"b": np.arange(4, dtype="float32")}, "c": np.ones((2, 2))}, protocol=2),
+        b"\x80\x02"
+        + python2_dict({"blobs": python2_dict({"w": python2_array(np.ones((2, 2))), "lr": b"K\x01"})})
+        + b".",
+    ],
+    ids=["Python 3", "Python 2"],
+)
+def test_mutated_pickles_give_an_answer_or_a_refusal(good: bytes) -> None:
     rng = np.random.default_rng(11)
-    good = pickle.dumps({"a": {"b": np.arange(4, dtype="float32")}, "c": np.ones((2, 2))}, protocol=2)
     refused = 0
     for _ in range(3000):
         bad = bytearray(good)
@@ -490,8 +620,9 @@ def test_a_state_dict_is_read_from_either_format(zipped: bool, nested: bool, tmp
     torch.save(
         {"state_dict": state, "epoch": 3} if nested else state, file, _use_new_zipfile_serialization=zipped
     )
-    found, own = read_checkpoint(file)
+    found, own, beside = read_checkpoint(file)
     assert own == {}
+    assert beside == (("epoch (int)",) if nested else ())
     assert found["a"].dtype == np.float32
     np.testing.assert_array_equal(found["b"], [[0, 3], [1, 4], [2, 5]])
     assert found["n"] == 4
@@ -519,6 +650,74 @@ def test_a_hostile_pytorch_file_is_refused(zipped: bool, tmp_path: Path) -> None
         file.write_bytes(good[:size])
         with pytest.raises(CheckpointError):
             read_checkpoint(file)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("inside", ["state_dict", "model_state", "model_state_dict", "model", "module"])
+def test_what_training_saves_beside_the_parameters_is_passed_over(
+    zipped: bool, inside: str, tmp_path: Path
+) -> None:
+    layer = torch.nn.Linear(3, 2)
+    optimiser = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+    layer(torch.ones(1, 3)).sum().backward()
+    optimiser.step()
+    optimiser.param_groups[0]["lr"] = np.float64(0.1)  # as schedules of others leave it
+    whole = {
+        "epoch": 196,
+        inside: layer.state_dict(),
+        "optimizer_state": optimiser.state_dict(),
+        "cfg": "MODEL:\n  ARCH: slowfast\n",
+        "best": np.float32(77.0),
+        "seen": np.arange(4),
+    }
+    file = tmp_path / "x.pyth"
+    torch.save(whole, file, _use_new_zipfile_serialization=zipped)
+    found, _, beside = read_checkpoint(file)
+    assert found.keys() == {"weight", "bias"}
+    np.testing.assert_array_equal(found["weight"], layer.weight.detach())
+    assert [name.partition(" ")[0] for name in beside] == [key for key in whole if key != inside]
+    assert {"epoch (int)", "optimizer_state (dict)", "cfg (str)", "seen (array)"} <= set(beside)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_beside_the_parameters_is_refused_with_advice(zipped: bool, tmp_path: Path) -> None:
+    marker, file = tmp_path / "marker", tmp_path / "x.pyth"
+    state = {"a": torch.zeros(2)}
+    for kind, thing in {
+        "code": Reduced(os.system, f"touch {marker}"),
+        "numpy's own loader": Reduced(np.load, str(marker)),
+        "numpy objects": np.array([Reduced(os.system, f"touch {marker}")], dtype=object),
+        "settings as an object": argparse.Namespace(lr=0.1),
+    }.items():
+        torch.save({"model_state": state, "cfg": thing}, file, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(CheckpointError) as caught:
+            read_torch(file)
+        assert not marker.exists(), kind
+        if kind == "settings as an object":
+            assert "argparse.Namespace, which is code" in str(caught.value)
+            assert "torch.save(model.state_dict(), FILE)" in str(caught.value)
+
+
+def test_a_pytorch_file_of_python_2_is_read(tmp_path: Path) -> None:
+    """Its keys are SHORT_BINSTRING; here those that PyTorch writes today are rewritten."""
+    file = tmp_path / "old.pth"
+    torch.save({"state_dict": {"fc.weight": torch.ones(2, 3)}, "lr": np.float64(0.25)}, file)
+    old = tmp_path / "python2.pth"
+    with zipfile.ZipFile(file) as source, zipfile.ZipFile(old, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name.endswith("data.pkl"):
+                size = len(b"fc.weight")
+                written = b"X" + struct.pack("<I", size) + b"fc.weight"
+                assert written in content
+                content = content.replace(written, b"U" + bytes([size]) + b"fc.weight")
+                encoded = re.search(rb"c_codecs\nencode\n.*?R", content, re.DOTALL)
+                assert encoded
+                content = content.replace(encoded[0], python2_string(struct.pack("<d", 0.25)))
+            target.writestr(name, content)
+    found, _, beside = read_checkpoint(old)
+    np.testing.assert_array_equal(found["fc.weight"], np.ones((2, 3)))
+    assert [name.partition(" ")[0] for name in beside] == ["lr"]
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -638,7 +837,14 @@ def fake_conversion(request: dict[str, Any], file: Path) -> dict[str, Any]:
     """Stands for the process that converts, in tests of what is around it: a tensor of the file's bytes."""
     content = torch.tensor(list(Path(request["file"]).read_bytes()), dtype=torch.float32)
     safetensors.torch.save_file({"head.bias": content}, request["out"])
-    return {"layout": "piergiaj", "num_classes": 400, "options": {}, "left_out": [], "own": {}}
+    return {
+        "layout": "piergiaj",
+        "num_classes": 400,
+        "options": {},
+        "left_out": [],
+        "beside": [],
+        "own": {},
+    }
 
 
 @pytest.fixture

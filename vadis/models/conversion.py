@@ -13,12 +13,14 @@ import io
 import json
 import pickle
 import pickletools
+import re
 import sys
 import tarfile
+import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
@@ -35,10 +37,24 @@ MAX_ENTRIES = 100_000
 MAX_DEPTH = 32
 TORCH_LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 DTYPES = {"f2": np.float16, "f4": np.float32, "f8": np.float64, "i4": np.int32, "i8": np.int64}
+WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "module")
+"""Where training programs put the parameters in what they save, beside epoch, optimiser and settings."""
 
 
 class CheckpointError(Exception):
     """A checkpoint cannot be read; the message says why."""
+
+
+class Checkpoint(NamedTuple):
+    """What a file holds: arrays by their keys, its own metadata, and what stood beside the arrays.
+
+    `beside` names what was passed over ("cfg (str)", "optimizer_state (dict)"): read as plain data, kept
+    nowhere. Shapes and axes of the arrays are the file's own.
+    """
+
+    arrays: Arrays
+    metadata: Mapping[str, str] = {}
+    beside: tuple[str, ...] = ()
 
 
 class _PickledDtype:
@@ -64,6 +80,7 @@ class _PickledArray:
         if not (isinstance(state, tuple) and len(state) == 5):
             raise CheckpointError("it holds an array with an unknown description")
         _, shape, dtype, columns_first, content = state
+        content = _bytes_of_python2(content)
         if not (
             isinstance(shape, tuple)
             and len(shape) <= 8
@@ -80,6 +97,21 @@ class _PickledArray:
         self.array = np.frombuffer(content, dtype=dtype.dtype).reshape(
             shape, order="F" if columns_first else "C"
         )
+
+
+def _bytes_of_python2(content: object) -> object:
+    """Python 2 wrote bytes as text, which is read here as latin1: one character, one byte."""
+    try:
+        return content.encode("latin1") if isinstance(content, str) else content
+    except UnicodeEncodeError as error:
+        raise CheckpointError("it holds an array whose bytes are text") from error
+
+
+def _scalar(dtype: object, content: object = b"") -> _PickledArray:
+    """Stands for numpy's `scalar`, by which single numbers are written: an array without axes."""
+    made = _PickledArray()
+    made.__setstate__((1, (), dtype, False, content))
+    return made
 
 
 def _reconstruct(kind: object, shape: object, code: object) -> _PickledArray:
@@ -110,6 +142,8 @@ ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _PickledDtype,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy._core.multiarray", "scalar"): _scalar,
     ("numpy.core.numeric", "_frombuffer"): _frombuffer,
     ("numpy._core.numeric", "_frombuffer"): _frombuffer,
     ("_codecs", "encode"): _encode,
@@ -118,7 +152,8 @@ ADMITTED: dict[tuple[str, str], Any] = {
 
 OPCODES = frozenset(
     """PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
-    BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8
+    BINSTRING SHORT_BINSTRING BINUNICODE SHORT_BINUNICODE BINUNICODE8
+    BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8
     EMPTY_DICT SETITEM SETITEMS DICT EMPTY_LIST APPEND APPENDS LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
     BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD""".split()  # noqa: SIM905
 )
@@ -145,11 +180,11 @@ class ArrayUnpickler(pickle.Unpickler):
         raise CheckpointError("it refers to something outside the file")
 
 
-def read_pickle(content: bytes) -> Arrays:
-    """Read a pickle of nested dicts of numpy arrays; keys are joined by `/`.
+def read_pickle(content: bytes) -> Checkpoint:
+    """Read a pickle of nested dicts of numpy arrays, of Python 3 or 2 (Caffe2); keys are joined by `/`.
 
-    The whole file is first scanned without executing anything. Raises CheckpointError for whatever is
-    not plain arrays.
+    The whole file is first scanned without executing anything. Strings, numbers and lists of them that
+    stand beside the arrays are passed over and named. Raises CheckpointError for whatever else it holds.
     """
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
@@ -160,7 +195,7 @@ def read_pickle(content: bytes) -> Arrays:
                 raise CheckpointError(f"its pickle has more than {MAX_PICKLE_OPCODES} steps")
             if opcode.name == "GLOBAL":
                 _admit(*str(argument).split(" ", 1))
-        tree = ArrayUnpickler(io.BytesIO(content)).load()
+        tree = ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
     except CheckpointError:
         raise
     except (
@@ -176,13 +211,26 @@ def read_pickle(content: bytes) -> Arrays:
     if not isinstance(tree, dict):
         raise CheckpointError(f"it holds a {type(tree).__name__}, not a dict of arrays")
     arrays: Arrays = {}
+    beside = []
     for name, leaf in _leaves(tree, "", 0, [0]):
-        if not isinstance(leaf, _PickledArray) or leaf.array is None:
+        if isinstance(leaf, _PickledArray) and leaf.array is not None:
+            if name in arrays:
+                raise CheckpointError(f"{name} is there twice")
+            arrays[name] = leaf.array
+        elif _is_plain(leaf):
+            beside.append(f"{name} ({type(leaf).__name__})")
+        else:
             raise CheckpointError(f"{name} is a {type(leaf).__name__}, not an array")
-        if name in arrays:
-            raise CheckpointError(f"{name} is there twice")
-        arrays[name] = leaf.array
-    return arrays
+    if not arrays:
+        raise CheckpointError("it holds no array")
+    return Checkpoint(arrays, beside=tuple(beside))
+
+
+def _is_plain(value: object) -> bool:
+    """True for text and numbers and lists of them: what programs note beside the parameters."""
+    if isinstance(value, list | tuple):
+        return all(isinstance(item, str | int | float | bool | None) for item in value)
+    return isinstance(value, str | int | float | bool | None)
 
 
 def _leaves(tree: dict[Any, Any], prefix: str, depth: int, seen: list[int]) -> Iterator[tuple[str, Any]]:
@@ -201,18 +249,60 @@ def _leaves(tree: dict[Any, Any], prefix: str, depth: int, seen: list[int]) -> I
             yield prefix + key, value
 
 
-def read_torch(path: Path) -> Arrays:
-    """Read a state_dict, bare or under `state_dict`, from a PyTorch file (zip or legacy), safely."""
+def read_torch(path: Path) -> Checkpoint:
+    """Read a state_dict from a PyTorch file (zip or legacy), bare or as training programs save it, safely.
+
+    They put it under one of `WRAPPERS` beside other things, which are passed over and named. Nothing of
+    the file is executed: PyTorch's own `weights_only`, and numpy's names, which optimisers and schedules
+    leave behind, stand for the inert things of `ADMITTED`.
+    """
+    stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+        (stand_in, ".".join(name)) for name, stand_in in ADMITTED.items() if name[0] != "_codecs"
+    ]
     try:
-        tree = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
-            tree = tree["state_dict"]
-        if not isinstance(tree, dict):
-            raise CheckpointError(f"it holds a {type(tree).__name__}, not a state_dict")
-        return {_key(key): _plain(key, value) for key, value in tree.items()}
-    except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, EOFError, LookupError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"PyTorch does not read it safely ({first[:300]})") from error
+        with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that `encoding` would do nothing, which is not so
+            # latin1, because Python 2 wrote bytes as text
+            tree = torch.load(path, map_location="cpu", weights_only=True, encoding="latin1")
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        LookupError,
+    ) as error:
+        raise CheckpointError(_torch_refusal(str(error) or type(error).__name__)) from error
+    if not isinstance(tree, dict):
+        raise CheckpointError(f"it holds a {type(tree).__name__}, not a state_dict")
+    beside: tuple[str, ...] = ()
+    inside = next((name for name in WRAPPERS if isinstance(tree.get(name), dict)), None)
+    if inside is not None:
+        beside = tuple(f"{key} ({_kind(value)})" for key, value in tree.items() if key != inside)
+        tree = tree[inside]
+    try:
+        return Checkpoint({_key(key): _plain(key, value) for key, value in tree.items()}, beside=beside)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise CheckpointError(f"PyTorch does not read it safely ({str(error)[:300]})") from error
+
+
+def _kind(value: object) -> str:
+    """What a thing is called that stood beside the parameters."""
+    return "array" if isinstance(value, _PickledArray) else type(value).__name__
+
+
+def _torch_refusal(said: str) -> str:
+    """One sentence of PyTorch's page on why it does not read a file, and what its owner can do."""
+    asked = re.search(r"[Uu]nsupported (?:global: GLOBAL|GLOBAL|class) (\S+)", said)
+    if asked:
+        return (
+            f"it asks for {asked[1]}, which is code; whoever trusts it saves the parameters alone: "
+            "torch.save(model.state_dict(), FILE)"
+        )
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    cause = next((line for line in lines if "Unpickler error" in line), lines[0])
+    return f"PyTorch does not read it safely ({cause[:300]})"
 
 
 def _key(key: object) -> str:
@@ -249,14 +339,15 @@ def read_archive_member(archive: Path, member: str) -> bytes:
     raise CheckpointError(f"{member} is not in {archive.name}")
 
 
-def read_checkpoint(path: Path) -> tuple[Arrays, dict[str, str]]:
-    """Read a checkpoint, telling its kind by content; returns arrays by their keys, and its own metadata.
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint, telling its kind by content.
 
     Kinds: safetensors, PyTorch (zip or legacy), a pickle of arrays, a TensorFlow bundle (any of its files).
+    Raises CheckpointError for what is none of them, is broken, or holds more than arrays.
     """
     prefix = bundle_prefix(path)
     if prefix is not None:
-        return read_bundle(prefix), {}
+        return Checkpoint(read_bundle(prefix))
     if path.stat().st_size > MAX_FILE_BYTES:
         raise CheckpointError(f"it has {path.stat().st_size} bytes, more than {MAX_FILE_BYTES}")
     with path.open("rb") as file:
@@ -265,13 +356,14 @@ def read_checkpoint(path: Path) -> tuple[Arrays, dict[str, str]]:
         try:
             with safetensors.safe_open(path, "numpy") as tensors:
                 keys = list(tensors.keys())
-                return {key: tensors.get_tensor(key) for key in keys}, dict(tensors.metadata() or {})
+                own = dict(tensors.metadata() or {})
+                return Checkpoint({key: tensors.get_tensor(key) for key in keys}, own)
         except (safetensors.SafetensorError, ValueError, TypeError) as error:
             raise CheckpointError(f"it is not a sound safetensors file ({error})") from error
     if head.startswith((b"PK\x03\x04", TORCH_LEGACY_MAGIC)):
-        return read_torch(path), {}
+        return read_torch(path)
     if head[:1] == b"\x80":
-        return read_pickle(path.read_bytes()), {}
+        return read_pickle(path.read_bytes())
     raise CheckpointError("it is none of safetensors, PyTorch, a pickle of arrays or a TensorFlow bundle")
 
 
@@ -287,20 +379,20 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
     path = Path(request["file"])
     if request["model"] not in MODELS:
         raise CheckpointError(f"no model is called {request['model']!r}; known are {', '.join(MODELS)}")
-    own: dict[str, str] = {}
     if request.get("member"):
-        arrays = read_pickle(read_archive_member(path, request["member"]))
+        checkpoint = read_pickle(read_archive_member(path, request["member"]))
     else:
-        arrays, own = read_checkpoint(path)
+        checkpoint = read_checkpoint(path)
     shapes = functools.partial(expected_shapes, request["model"])
-    found = to_ours(arrays, request["model"], LAYOUTS, shapes, request["layout"])
+    found = to_ours(checkpoint.arrays, request["model"], LAYOUTS, shapes, request["layout"])
     safetensors.numpy.save_file(found.arrays, request["out"])
     return {
         "layout": found.layout,
         "num_classes": found.num_classes,
         "options": found.options,
         "left_out": found.left_out,
-        "own": own,
+        "beside": checkpoint.beside,
+        "own": dict(checkpoint.metadata),
     }
 
 
@@ -335,7 +427,8 @@ def main() -> int:
     """Serve one request: `file`, `member` (of an archive), `model`, `layout`, `out`, `seconds`.
 
     The answer has `layout`, `num_classes`, `options` (that the layout implies), `left_out` (keys that are no
-    part of the network) and `own` (the file's own metadata), or `error`.
+    part of the network), `beside` (what stood beside the parameters) and `own` (the file's own metadata), or
+    `error`.
     """
     request = json.load(sys.stdin)
     torch.set_num_threads(1)

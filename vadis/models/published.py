@@ -36,11 +36,13 @@ CHARADES = "AJ Piergiovanni (pytorch-i3d), fine-tuned from DeepMind's I3D on Cha
 class PublishedWeights:
     """One published checkpoint.
 
-    sha256 and git_blob_sha1 are those of the weights file itself (at least one is known); for a file inside
-    a package, `package` pins the archive and `member` names the file in it. `classes` names a label set of
-    `vadis.models.weights.class_names`, None where the names are not known for sure. `claimed` is the
-    authors' result under `protocol`, empty where they state none. `by_hand` says how to get what is not
-    fetched for you. For a TensorFlow bundle the hash is that of its data file.
+    sha256 and git_blob_sha1 are those of the weights file itself; `sha256_prefix` is how its sha256 begins,
+    where the publisher states no more (torchvision does, in the file's name). Where none of them is known
+    the sha256 is recorded when the file first comes. For a file inside a package, `package` pins the archive
+    and `member` names the file in it. `classes` names a label set of `vadis.models.weights.class_names`,
+    None where the names are not known for sure. `claimed` is the publisher's result under `protocol`, empty
+    where they state none. `restriction` says in words what the licence forbids. `by_hand` says how to get
+    what is not fetched for you. For a TensorFlow bundle the hash is that of its data file.
     """
 
     name: str
@@ -54,6 +56,7 @@ class PublishedWeights:
     url: str | None = None
     sha256: str | None = None
     git_blob_sha1: str | None = None
+    sha256_prefix: str | None = None
     package: PinnedPackage | None = None
     member: str | None = None
     classes: str | None = None
@@ -61,10 +64,25 @@ class PublishedWeights:
     spec: ClipSpec | None = None
     protocol: str = ""
     claimed: str = ""
+    restriction: str = ""
     by_hand: str = ""
 
+    @property
+    def is_pinned(self) -> bool:
+        """True where a whole hash of the file is known here, so that nothing need be recorded."""
+        return self.sha256 is not None or self.git_blob_sha1 is not None or self.package is not None
 
-_ROWS = (
+    @property
+    def check(self) -> str:
+        """How the file is verified, in words."""
+        if self.is_pinned:
+            return "pinned by hash"
+        if self.sha256_prefix:
+            return f"sha256 begins with {self.sha256_prefix}, the rest is recorded on first use"
+        return "no hash is published; its sha256 is recorded on first use"
+
+
+_I3D = (
     PublishedWeights(
         name="i3d_inception.k400",
         model="i3d_inception",
@@ -202,4 +220,214 @@ _ROWS = (
     ),
 )
 
-WEIGHTS: dict[str, PublishedWeights] = {row.name: row for row in _ROWS}
+
+TORCHVISION_VIDEO = ClipSpec(
+    "rgb", 16, 1, 15.0, 128, 112, mean=(0.43216, 0.394666, 0.37645), std=(0.22803, 0.22145, 0.216989)
+)
+TORCHVISION = "https://download.pytorch.org/models/"
+TORCHVISION_VIEWS = (
+    "15 fps, 5 clips of 16 frames a video, scores averaged; frames squeezed to 128 x 171 without "
+    "antialiasing (here: short side 128), centre crop 112"
+)
+
+
+def _torchvision(model: str, file: str, top1: float, top5: float, **changes: object) -> PublishedWeights:
+    """A row of torchvision's video networks; the file's name carries how its sha256 begins."""
+    row = PublishedWeights(
+        name=f"{model}.k400",
+        model=model,
+        modality="rgb",
+        source=f"torchvision, {file}",
+        url=TORCHVISION + file,
+        sha256_prefix=file.removesuffix(".pth").rpartition("-")[2],
+        layout="auto",
+        trained_on="Kinetics-400 from scratch",
+        licence="BSD-3-Clause (torchvision)",
+        attribution="the torchvision developers",
+        classes="kinetics400",
+        spec=TORCHVISION_VIDEO,
+        protocol=TORCHVISION_VIEWS,
+        claimed=f"Kinetics-400 val: top-1 {top1:.1f}, top-5 {top5:.1f}",
+    )
+    return dataclasses.replace(row, **changes)  # type: ignore[arg-type]
+
+
+_TORCHVISION = (
+    _torchvision("r3d_18", "r3d_18-b3b3357e.pth", 63.2, 83.5),
+    _torchvision("mc3_18", "mc3_18-a90a0ba3.pth", 64.0, 84.1),
+    _torchvision("r2plus1d_18_per_block", "r2plus1d_18-91a641e6.pth", 67.5, 86.2),
+    _torchvision(
+        "s3d",
+        "s3d-d76dad2f.pth",
+        68.4,
+        88.0,
+        spec=dataclasses.replace(TORCHVISION_VIDEO, num_frames=128, size=256, crop=224),
+        protocol=(
+            "15 fps, 1 clip of 128 frames a video; frames squeezed to 256 x 256 without antialiasing "
+            "(here: short side 256), centre crop 224"
+        ),
+    ),
+)
+
+KYLEMIN = (
+    "https://github.com/v-iashin/video_features/raw/a2f61b7a4cf0ca6a2d91dcc2182f57e7cfd12664/models/s3d/"
+)
+_S3D = (
+    PublishedWeights(
+        name="s3d.k400_kylemin",
+        model="s3d",
+        modality="rgb",
+        source="kylemin/S3D, carried by v-iashin/video_features: S3D_kinetics400_torchified.pt",
+        url=KYLEMIN + "checkpoint/S3D_kinetics400_torchified.pt",
+        git_blob_sha1="65b27cbb412937b3dd705f4216cb822d679535df",
+        layout="auto",
+        trained_on="Kinetics-400",
+        licence="MIT",
+        attribution="Kyle Min (kylemin/S3D)",
+        classes="kinetics400",
+        spec=RGB,
+        protocol="not stated; the sample code feeds RGB frames as they are, in [-1, 1]",
+        claimed="Kinetics-400 val: top-1 72.1, top-5 90.4",
+    ),
+)
+
+FAIR_VIDEO = ClipSpec("rgb", 32, 2, 30.0, 256, 256, mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225))
+THIRTY_VIEWS = "30 fps, 10 clips x 3 crops of 256 at short side 256, softmax averaged"
+PYTORCHVIDEO = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/"
+PYSLOWFAST = "https://dl.fbaipublicfiles.com/pyslowfast/model_zoo/kinetics400/"
+
+
+def _fair(model: str, zoo: str, file: str, num_frames: int, stride: int, claimed: str) -> PublishedWeights:
+    """A row of the zoo of pytorchvideo or of PySlowFast; neither states hashes.
+
+    `num_frames` and `stride` are of the tensor that goes in: those of the Fast pathway where there is one.
+    """
+    is_pytorchvideo = zoo == PYTORCHVIDEO
+    return PublishedWeights(
+        name=f"{model}.k400" if is_pytorchvideo else f"{model}.k400_pyslowfast",
+        model=model,
+        modality="rgb",
+        source=f"{'pytorchvideo' if is_pytorchvideo else 'PySlowFast'} model zoo, {file}",
+        url=zoo + file,
+        layout="auto",
+        trained_on="Kinetics-400 from scratch",
+        licence="Apache-2.0",
+        attribution=f"the {'PyTorchVideo' if is_pytorchvideo else 'PySlowFast'} developers (FAIR)",
+        classes="kinetics400",
+        spec=dataclasses.replace(FAIR_VIDEO, num_frames=num_frames, frame_stride=stride),
+        protocol=THIRTY_VIEWS,
+        claimed=f"Kinetics-400 val: {claimed}",
+    )
+
+
+_FAIR = (
+    _fair("c2d_r50_8x8", PYTORCHVIDEO, "C2D_8x8_R50.pyth", 8, 8, "top-1 71.46, top-5 89.68"),
+    _fair("i3d_r50_8x8", PYTORCHVIDEO, "I3D_8x8_R50.pyth", 8, 8, "top-1 73.27, top-5 90.70"),
+    _fair("slow_r50_4x16", PYTORCHVIDEO, "SLOW_4x16_R50.pyth", 4, 16, "top-1 72.40, top-5 90.18"),
+    _fair("slow_r50_8x8", PYTORCHVIDEO, "SLOW_8x8_R50.pyth", 8, 8, "top-1 74.58, top-5 91.63"),
+    _fair("slowfast_r50_4x16", PYTORCHVIDEO, "SLOWFAST_4x16_R50.pyth", 32, 2, "top-1 75.34, top-5 91.89"),
+    _fair("slowfast_r50_8x8", PYTORCHVIDEO, "SLOWFAST_8x8_R50.pyth", 32, 2, "top-1 76.94, top-5 92.69"),
+    _fair("slowfast_r101_8x8_all", PYTORCHVIDEO, "SLOWFAST_8x8_R101.pyth", 32, 2, "top-1 77.90, top-5 93.27"),
+    _fair(
+        "slowfast_r101_16x8", PYTORCHVIDEO, "SLOWFAST_16x8_R101_50_50.pyth", 64, 2, "top-1 78.70, top-5 93.61"
+    ),
+    _fair("i3d_r50_8x8", PYSLOWFAST, "I3D_8x8_R50.pkl", 8, 8, "top-1 73.5, top-5 90.8"),
+    _fair("slow_r50_4x16", PYSLOWFAST, "SLOWONLY_4x16_R50.pkl", 4, 16, "top-1 72.7, top-5 90.3"),
+    _fair("slow_r50_8x8", PYSLOWFAST, "SLOWONLY_8x8_R50.pkl", 8, 8, "top-1 74.8, top-5 91.6"),
+    _fair("slowfast_r50_4x16", PYSLOWFAST, "SLOWFAST_4x16_R50.pkl", 32, 2, "top-1 75.6, top-5 92.0"),
+    _fair("slowfast_r50_8x8", PYSLOWFAST, "SLOWFAST_8x8_R50.pkl", 32, 2, "top-1 77.0, top-5 92.6"),
+)
+
+HUB = "https://huggingface.co/facebook/"
+NON_COMMERCIAL = "not for commercial use"
+BASE = ClipSpec("rgb", 8, 32, 30.0, 224, 224, mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225))
+HIGH = dataclasses.replace(BASE, num_frames=16, frame_stride=16, size=448, crop=448)
+THREE_CROPS = "30 fps, 1 clip from the middle x 3 crops, short side and crop alike, softmax averaged"
+SPREAD = (
+    "frames spread evenly over the whole clip (here: at the stride of a clip of 4 s at 12 fps), 1 clip x 3 "
+    "crops, short side and crop alike; trained on OpenCV's order of channels (BGR)"
+)
+
+
+def _timesformer(model: str, repository: str, data: str, commit: str, claimed: str) -> PublishedWeights:
+    """A row of the model hub. A commit pins its files, but their hashes are not known here."""
+    is_high = "-hr-" in repository
+    spec, protocol = HIGH if is_high else BASE, THREE_CROPS
+    tag, num_classes = {"Kinetics-400": ("k400", 400), "Kinetics-600": ("k600", 600), "SSv2": ("ssv2", 174)}[
+        data
+    ]
+    if data == "SSv2":
+        spec = dataclasses.replace(spec, fps=12.0, frame_stride=3 if is_high else 6, channel_order="bgr")
+        protocol = SPREAD
+    return PublishedWeights(
+        name=f"{model}.{tag}",
+        model=model,
+        modality="rgb",
+        source=f"model hub, facebook/{repository}, pytorch_model.bin",
+        url=f"{HUB}{repository}/resolve/{commit}/pytorch_model.bin",
+        layout="auto",
+        trained_on=f"ImageNet-21k, then {data}",
+        licence="CC-BY-NC-4.0",
+        restriction=NON_COMMERCIAL,
+        attribution="Bertasius, Wang and Torresani (TimeSformer); converted for the hub by Fatih Akyon",
+        classes="kinetics400" if tag == "k400" else None,
+        num_classes=num_classes,
+        spec=spec,
+        protocol=protocol,
+        claimed=f"{data} val: {claimed} (of the authors' file that was converted)",
+    )
+
+
+_TIMESFORMER = (
+    _timesformer(
+        "timesformer_divided",
+        "timesformer-base-finetuned-k400",
+        "Kinetics-400",
+        "8aaf40ea7d3d282dcb0a5dea01a198320d15d6c0",
+        "top-1 77.9, top-5 93.2",
+    ),
+    _timesformer(
+        "timesformer_divided",
+        "timesformer-base-finetuned-k600",
+        "Kinetics-600",
+        "main",
+        "top-1 79.1, top-5 94.4",
+    ),
+    _timesformer(
+        "timesformer_divided",
+        "timesformer-base-finetuned-ssv2",
+        "SSv2",
+        "3b045270472c79cf9c1b60189ba425e92ed7f004",
+        "top-1 59.1, top-5 85.6",
+    ),
+    _timesformer(
+        "timesformer_hr",
+        "timesformer-hr-finetuned-k400",
+        "Kinetics-400",
+        "188026c3022e39dac25da0111f9a015603915775",
+        "top-1 79.6, top-5 94.0",
+    ),
+    _timesformer(
+        "timesformer_hr", "timesformer-hr-finetuned-k600", "Kinetics-600", "main", "top-1 81.8, top-5 95.8"
+    ),
+    _timesformer("timesformer_hr", "timesformer-hr-finetuned-ssv2", "SSv2", "main", "top-1 61.8, top-5 86.9"),
+)
+
+_ROWS = (*_I3D, *_TORCHVISION, *_S3D, *_FAIR, *_TIMESFORMER)
+
+AWAITED: tuple[str, ...] = (
+    "r3d_18",
+    "mc3_18",
+    "r2plus1d_18_per_block",
+    "c2d_r50_8x8",
+    "i3d_r50_8x8",
+    "slow_r50_4x16",
+    "slow_r50_8x8",
+    "slowfast_r50_4x16",
+    "slowfast_r50_8x8",
+    "slowfast_r101_8x8_all",
+    "slowfast_r101_16x8",
+)
+"""Networks that are still to come; a test says which of them has come and can be taken off."""
+
+WEIGHTS: dict[str, PublishedWeights] = {row.name: row for row in _ROWS if row.model not in AWAITED}

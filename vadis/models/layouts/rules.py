@@ -193,11 +193,10 @@ def _convert(arrays: Arrays, layout: Layout, prefix: str, shapes: Shapes) -> Imp
         )
     num_classes = int(ours["head.weight"].shape[0])
     options = layout.options(theirs)
-    expected = {
-        key: shape
-        for key, shape in shapes(num_classes, options).items()
-        if not re.fullmatch(NOT_PARAMETERS, key)
-    }
+    expected = _parameters(shapes(num_classes, options))
+    if "in_channels" not in options and _sees_flow(ours, expected):
+        options = {**options, "in_channels": 2}
+        expected = _parameters(shapes(num_classes, options))
     for key in [key for key in expected if key not in ours]:
         if layout.optional and re.fullmatch(layout.optional, key):
             ours[key] = np.ones(expected[key], np.float32)
@@ -207,6 +206,22 @@ def _convert(arrays: Arrays, layout: Layout, prefix: str, shapes: Shapes) -> Imp
     ours = {key: fit_shape(array, expected[key]) for key, array in sorted(ours.items())}
     check_shapes(ours, expected)
     return Imported(ours, layout.name, num_classes, options, tuple(sorted(left_out)))
+
+
+def _parameters(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    return {key: shape for key, shape in shapes.items() if not re.fullmatch(NOT_PARAMETERS, key)}
+
+
+def _sees_flow(ours: Arrays, expected: Mapping[str, tuple[int, ...]]) -> bool:
+    """True where some filters are for two channels (flow: u and v) and the network's for three (RGB).
+
+    No layer within any of our networks has three channels of input, so it is the first one that differs.
+    """
+    return any(
+        len(shape) >= 4 and shape[1] == 3 and ours[key].shape == (shape[0], 2, *shape[2:])
+        for key, shape in expected.items()
+        if key in ours
+    )
 
 
 def _faults(
