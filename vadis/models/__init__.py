@@ -16,8 +16,58 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vadis.models.artnet import artnet_r18, artnet_s_r18, c3d_r18
+from vadis.models.c3d import c3d, c3d_bn
 from vadis.models.contract import VideoModel
+from vadis.models.eco import eco_full, eco_lite
 from vadis.models.i3d import i3d_inception, i3d_inception_flow
+from vadis.models.lgd import (
+    lgd_p3d_r50,
+    lgd_p3d_r50_128x1,
+    lgd_p3d_r101,
+    lgd_p3d_r101_128x1,
+    lgd_p3d_xception,
+    lgd_p3d_xception_128x1,
+    lgd_resnext3d_101,
+    lgd_se_resnet3d_50,
+    lgd_se_resnet3d_101,
+    lgd_se_resnext3d_101,
+    p3d_xception,
+)
+from vadis.models.mfnet import mfnet3d
+from vadis.models.p3d import p3d_63, p3d_131, p3d_199, p3d_r50, p3d_r101
+from vadis.models.r2plus1d import (
+    fr2d_18,
+    fr2d_34,
+    ip_csn_152,
+    ir_csn_152,
+    mc2_18,
+    mc2_34,
+    mc3_18,
+    mc3_34,
+    mc4_18,
+    mc4_34,
+    mc5_18,
+    mc5_34,
+    r2d_18,
+    r2d_34,
+    r2plus1d_18,
+    r2plus1d_18_per_block,
+    r2plus1d_34,
+    r2plus1d_50,
+    r2plus1d_101,
+    r2plus1d_152,
+    r3d_18,
+    r3d_34,
+    rmc2_18,
+    rmc2_34,
+    rmc3_18,
+    rmc3_34,
+    rmc4_18,
+    rmc4_34,
+    rmc5_18,
+    rmc5_34,
+)
 from vadis.models.resnet3d import (
     resnet3d_18,
     resnet3d_34,
@@ -30,7 +80,17 @@ from vadis.models.resnet3d import (
     se_resnet3d_101,
     se_resnext3d_101,
 )
+from vadis.models.s3d import i2d_inception, i3d_bottom_heavy, i3d_top_heavy, s3d, s3d_fast, s3dg
 from vadis.models.stc import stc_resnet3d_101, stc_resnext3d_101
+from vadis.models.timesformer import (
+    timesformer_axial,
+    timesformer_divided,
+    timesformer_hr,
+    timesformer_joint,
+    timesformer_l,
+    timesformer_local_global,
+    timesformer_space,
+)
 from vadis.records import ClipSpec
 
 __all__ = ["MODELS", "VideoModel", "create_model", "list_models", "model_names"]
@@ -40,6 +100,38 @@ logger = logging.getLogger(__name__)
 MODELS: dict[str, Callable[..., VideoModel]] = {
     "i3d_inception": i3d_inception,
     "i3d_inception_flow": i3d_inception_flow,
+    "c3d": c3d,
+    "c3d_bn": c3d_bn,
+    "r2d_18": r2d_18,
+    "fr2d_18": fr2d_18,
+    "r3d_18": r3d_18,
+    "mc2_18": mc2_18,
+    "mc3_18": mc3_18,
+    "mc4_18": mc4_18,
+    "mc5_18": mc5_18,
+    "rmc2_18": rmc2_18,
+    "rmc3_18": rmc3_18,
+    "rmc4_18": rmc4_18,
+    "rmc5_18": rmc5_18,
+    "r2plus1d_18": r2plus1d_18,
+    "r2plus1d_18_per_block": r2plus1d_18_per_block,
+    "r2d_34": r2d_34,
+    "fr2d_34": fr2d_34,
+    "r3d_34": r3d_34,
+    "mc2_34": mc2_34,
+    "mc3_34": mc3_34,
+    "mc4_34": mc4_34,
+    "mc5_34": mc5_34,
+    "rmc2_34": rmc2_34,
+    "rmc3_34": rmc3_34,
+    "rmc4_34": rmc4_34,
+    "rmc5_34": rmc5_34,
+    "r2plus1d_34": r2plus1d_34,
+    "r2plus1d_50": r2plus1d_50,
+    "r2plus1d_101": r2plus1d_101,
+    "r2plus1d_152": r2plus1d_152,
+    "ir_csn_152": ir_csn_152,
+    "ip_csn_152": ip_csn_152,
     "resnet3d_18": resnet3d_18,
     "resnet3d_34": resnet3d_34,
     "resnet3d_50": resnet3d_50,
@@ -52,6 +144,41 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "se_resnext3d_101": se_resnext3d_101,
     "stc_resnet3d_101": stc_resnet3d_101,
     "stc_resnext3d_101": stc_resnext3d_101,
+    "artnet_r18": artnet_r18,
+    "artnet_s_r18": artnet_s_r18,
+    "c3d_r18": c3d_r18,
+    "eco_lite": eco_lite,
+    "eco_full": eco_full,
+    "timesformer_space": timesformer_space,
+    "timesformer_joint": timesformer_joint,
+    "timesformer_divided": timesformer_divided,
+    "timesformer_local_global": timesformer_local_global,
+    "timesformer_axial": timesformer_axial,
+    "timesformer_hr": timesformer_hr,
+    "timesformer_l": timesformer_l,
+    "s3d": s3d,
+    "s3dg": s3dg,
+    "s3d_fast": s3d_fast,
+    "i2d_inception": i2d_inception,
+    "i3d_top_heavy": i3d_top_heavy,
+    "i3d_bottom_heavy": i3d_bottom_heavy,
+    "p3d_63": p3d_63,
+    "p3d_131": p3d_131,
+    "p3d_199": p3d_199,
+    "p3d_r50": p3d_r50,
+    "p3d_r101": p3d_r101,
+    "lgd_p3d_r50": lgd_p3d_r50,
+    "lgd_p3d_r101": lgd_p3d_r101,
+    "lgd_p3d_r50_128x1": lgd_p3d_r50_128x1,
+    "lgd_p3d_r101_128x1": lgd_p3d_r101_128x1,
+    "lgd_p3d_xception": lgd_p3d_xception,
+    "lgd_p3d_xception_128x1": lgd_p3d_xception_128x1,
+    "lgd_se_resnet3d_50": lgd_se_resnet3d_50,
+    "lgd_se_resnet3d_101": lgd_se_resnet3d_101,
+    "lgd_resnext3d_101": lgd_resnext3d_101,
+    "lgd_se_resnext3d_101": lgd_se_resnext3d_101,
+    "p3d_xception": p3d_xception,
+    "mfnet3d": mfnet3d,
 }
 """Name -> function that builds the network; its arguments are the options of `create_model`."""
 

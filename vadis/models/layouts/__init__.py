@@ -5,7 +5,15 @@ A layout joins by one line in `LAYOUTS`. Where the keys are ours already, `ours`
 
 from __future__ import annotations
 
+from vadis.models.layouts.davidea import DAVIDEA
+from vadis.models.layouts.eco import ECO
+from vadis.models.layouts.howto100m import HOWTO100M
 from vadis.models.layouts.i3d import I3D
+from vadis.models.layouts.kylemin import KYLEMIN
+from vadis.models.layouts.mfnet import MFNET
+from vadis.models.layouts.mmaction2 import MMACTION2
+from vadis.models.layouts.optimization_planning import OPTIMIZATION_PLANNING
+from vadis.models.layouts.qijiezhao import QIJIEZHAO
 from vadis.models.layouts.resnets3d import RESNETS3D
 from vadis.models.layouts.rules import (
     Arrays,
@@ -16,6 +24,9 @@ from vadis.models.layouts.rules import (
     detect_layouts,
     to_ours,
 )
+from vadis.models.layouts.timesformer import TIMESFORMER
+from vadis.models.layouts.torchvision import TORCHVISION
+from vadis.models.layouts.vmz import VMZ
 
 __all__ = [
     "LAYOUTS",
@@ -30,5 +41,23 @@ __all__ = [
 
 OURS = Layout("ours", ("*",), "head.weight", rename=lambda key: key)
 
-LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (*I3D, *RESNETS3D, OURS)}
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        *I3D,
+        *RESNETS3D,
+        *ECO,
+        *TIMESFORMER,
+        *HOWTO100M,
+        *KYLEMIN,
+        *TORCHVISION,
+        *VMZ,
+        *MMACTION2,
+        DAVIDEA,
+        *QIJIEZHAO,
+        *OPTIMIZATION_PLANNING,
+        *MFNET,
+        OURS,
+    )
+}
 """Name -> layout. Several may share an anchor; the one that fits the network without a fault is taken."""
