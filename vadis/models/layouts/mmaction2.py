@@ -1,0 +1,58 @@
+"""How mmaction2 spells its networks: `backbone.` before all, `cls_head.fc_cls` on top.
+
+Its C3D (`vadis.models.c3d`) and its R(2+1)D-34 (`vadis.models.r2plus1d`), whose factored convolutions are
+everywhere, the stem and the shortcuts included; its pooling after the first layer has no parameters.
+"""
+
+from __future__ import annotations
+
+from vadis.models.layouts.rules import Layout, by_rules
+
+LEAF = r"(weight|bias|running_mean|running_var)"
+HEAD = (r"cls_head\.fc_cls\.(weight|bias)", r"head.\1")
+
+
+def _factored(theirs: str, conv: str, norm: str) -> tuple[tuple[str, str], ...]:
+    """A Conv2plus1d with its batch norm: `conv` and `norm` are what it and the norm after it are with us."""
+    leaf = rf"\{theirs.count('(') + 1}"
+    return (
+        (theirs + r"\.conv\.conv_s\.weight", conv + ".spatial.weight"),
+        (theirs + r"\.conv\.bn_s\." + LEAF, conv + ".bn." + leaf),
+        (theirs + r"\.conv\.conv_t\.weight", conv + ".temporal.weight"),
+        (theirs + r"\.bn\." + LEAF, norm + "." + leaf),
+    )
+
+
+C3D = Layout(
+    "mmaction2_c3d",
+    ("c3d",),
+    "backbone.conv1a.conv.weight",
+    by_rules(
+        (r"backbone\.(conv\d[ab])\.conv\.(weight|bias)", r"\1.conv.\2"),
+        (r"backbone\.(fc[67])\.(weight|bias)", r"\1.\2"),
+        HEAD,
+    ),
+    options=lambda theirs: {"pool5": "padded"},
+)
+
+R2PLUS1D = Layout(
+    "mmaction2_r2plus1d",
+    ("r2plus1d_34",),
+    "backbone.conv1.conv.conv_s.weight",
+    by_rules(
+        *_factored(r"backbone\.conv1", "conv1", "bn1"),
+        *(
+            rule
+            for stage in (1, 2, 3, 4)
+            for block, ours in ((rf"backbone\.layer{stage}\.(\d+)\.", rf"stage{stage + 1}.\1."),)
+            for rule in (
+                *_factored(block + r"conv(\d)", ours + r"conv\2", ours + r"bn\2"),
+                *_factored(block + "downsample", ours + "shortcut.conv", ours + "shortcut.bn"),
+            )
+        ),
+        HEAD,
+    ),
+    options=lambda theirs: {"midplanes": "everywhere", "use_pool1": True},
+)
+
+MMACTION2 = (C3D, R2PLUS1D)
