@@ -289,9 +289,10 @@ def c3d(
 ) -> C3d:
     """C3D: 78.4 M parameters with 101 classes, 38.5 G multiply-adds for 16 frames of 112 x 112.
 
-    `tiny`: a sixteenth of the width, for tests: made for crops of 64 pixels, started from He's rule. `num_frames` and `crop`
-    (pixels of a side, 112): the clips that fc6 is made for. `dropout`: probability of a hidden feature to be
-    left out while training. `pool5`: "ceil" as Caffe and the authors, "padded" as mmaction2.
+    `tiny`: a sixteenth of the width, for tests; made for crops of 64 pixels, started from He's rule.
+    `num_frames` and `crop` (pixels of a side, 112): the clips that fc6 is made for. `dropout`: probability
+    of a hidden feature to be left out while training. `pool5`: "ceil" as Caffe and the authors, "padded" as
+    mmaction2.
     """
     return C3d(
         num_classes,
