@@ -28,7 +28,9 @@ from vadis.models.cost import count_parameters, measure_cost
 from vadis.records import ClipSpec
 
 CLASSES = 7
-BLIND_TO_ORDER: frozenset[str] = frozenset({"fr2d_18", "fr2d_34", "c2d_r50_8x8", "c2d_r50_8x8_nl5"})
+BLIND_TO_ORDER: frozenset[str] = frozenset(
+    {"fr2d_18", "fr2d_34", "c2d_r50_8x8", "c2d_r50_8x8_nl5", "timesformer_space"}
+)
 """Networks whose answer does not depend on the order of frames, as their papers say."""
 
 AWAITED = frozenset(

@@ -303,7 +303,7 @@ def create_model(
     model.weights_sha256 = metadata.get("sha256")
     if metadata.get("class_names"):
         model.class_names = tuple(metadata["class_names"])
-    _adopt_spec(model, metadata.get("spec"))
+    _adopt_spec(model, metadata.get("spec"), options)
     if num_classes is not None and num_classes != trained_classes:
         model.reset_head(num_classes)
         logger.warning(
@@ -332,20 +332,28 @@ def _weights_source(model_name: str, weights: str | Path | None) -> str | Path |
     raise ValueError(f"{model_name} has no weights called {text!r}, and there is no such file{hint}")
 
 
-def _adopt_spec(model: VideoModel, stated: Mapping[str, Any] | None) -> None:
-    """Let weights say what they were trained on, where that is the modality the network was built for."""
+def _adopt_spec(
+    model: VideoModel, stated: Mapping[str, Any] | None, options: Mapping[str, Any] | None = None
+) -> None:
+    """Let weights say what they were trained on, where that is the modality the network was built for.
+
+    What the caller asked for by an option of the same name (`num_frames`, `crop` ...) stays.
+    """
     if stated is None or stated["modality"] != model.spec.modality:
         return
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in stated.items()
     }
-    model.spec = ClipSpec(**values)
+    asked = {key for key in options or {} if key in values}
+    asked |= {"size"} if "crop" in asked else set()  # a crop of another size is cut from another picture
+    model.spec = ClipSpec(**{**values, **{key: getattr(model.spec, key) for key in asked}})
 
 
 def _load_strictly(model: VideoModel, state: Mapping[str, Tensor], source: str) -> None:
     """Load every tensor of `state`; whatever is missing, unexpected or of another shape is an error.
 
     Only batch norm's step counters may be missing: files from elsewhere lack them, and nothing uses them.
+    A network whose weights depend on the size of its clips brings them to its own first (`adapt_state`).
     """
     own = model.state_dict()
     counters = {key: own[key] for key in own if key.endswith(".num_batches_tracked")}
@@ -361,6 +369,17 @@ def _load_strictly(model: VideoModel, state: Mapping[str, Tensor], source: str) 
                 first.shape[1],
                 channels,
             )
+    if model.adapt_state is not None:
+        adapted = model.adapt_state(state)
+        for key in [key for key in adapted if adapted[key].shape != state[key].shape]:
+            logger.warning(
+                "%s: %s is resized from %s to %s",
+                source,
+                key,
+                tuple(state[key].shape),
+                tuple(adapted[key].shape),
+            )
+        state = adapted
     faults = [f"missing: {key}" for key in own if key not in state]
     faults += [f"unexpected: {key}" for key in state if key not in own]
     faults += [

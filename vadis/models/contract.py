@@ -25,7 +25,9 @@ class VideoModel(nn.Module):
     puts a new, untrained classifier on top, whose weights are `head.weight` (and `head.bias`) in every
     network. `input_weights` are the `state_dict` keys of the layers that see the pixels, for weights that
     were trained on another number of channels; `min_frames` is the shortest clip that `forward` takes, in
-    frames. The last four attributes are filled in by `vadis.models.create_model`.
+    frames. `adapt_state(state_dict) -> state_dict`, where a network has it, resizes weights that depend on
+    the size of the clips they were trained on (position embeddings) before they are loaded. The last four
+    attributes are filled in by `vadis.models.create_model`.
     """
 
     spec: ClipSpec
@@ -35,6 +37,7 @@ class VideoModel(nn.Module):
     reset_head: Callable[[int], None]
 
     min_frames: int = 1
+    adapt_state: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
     name: str = ""
     class_names: tuple[str, ...] | None = None
     weights_sha256: str | None = None
