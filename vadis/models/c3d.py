@@ -316,7 +316,7 @@ def c3d_bn(
 ) -> C3d:
     """The 3D-ConvNet of the I3D paper: C3D with batch norm; 79.6 M parameters with 400 classes.
 
-    Options as for `c3d`.
+    Options as for `c3d`; `dropout` is a probability.
     """
     return C3d(
         num_classes,
