@@ -521,9 +521,12 @@ class TimeSformer(VideoModel):
         state: a state_dict of this network at any `num_frames` and `crop`. Returns it for this network.
         """
         adapted = dict(state)
-        position, time = state.get("position_embed"), state.get("time_embed")
+        position, time = (
+            value if value is not None and value.ndim == 3 else None
+            for value in (state.get("position_embed"), state.get("time_embed"))
+        )
         count = self.position_embed.shape[1] - 1
-        if position is not None and position.shape[1] - 1 != count:
+        if position is not None and position.shape[1] - 1 not in (0, count):
             side, trained = math.isqrt(count), math.isqrt(position.shape[1] - 1)
             if self.resize == "authors":
                 row = F.interpolate(position[:, 1:].mT, size=count, mode="nearest").mT
@@ -583,20 +586,21 @@ def _weights(step: Attention, cls_B1D: Tensor, patches_BTHWD: Tensor, query_inde
     return weights_BNGS.mean(2)[:, :, 1:].unflatten(2, grid)
 
 
-def resize_positions(position_1SD: Tensor, rows: int, columns: int, mode: str) -> Tensor:
+def resize_positions(position_BSD: Tensor, rows: int, columns: int, mode: str) -> Tensor:
     """Position embeddings for `rows` x `columns` patches, from those of a square; the class token's stays.
 
-    mode: "bicubic" or "nearest". Returns position_1SD.
+    position_BSD: the class token's, then those of the patches row by row; B = 1. mode: "bicubic" or
+    "nearest". Returns position_BSD with S = 1 + rows x columns.
     """
-    side = math.isqrt(position_1SD.shape[1] - 1)
-    square_1DHW = position_1SD[:, 1:].mT.unflatten(2, (side, side)).float()
-    resized = F.interpolate(square_1DHW, size=(rows, columns), mode=mode)
-    return torch.cat((position_1SD[:, :1], resized.flatten(2).mT.to(position_1SD.dtype)), dim=1)
+    side = math.isqrt(position_BSD.shape[1] - 1)
+    square_BDHW = position_BSD[:, 1:].mT.unflatten(2, (side, side)).float()
+    resized = F.interpolate(square_BDHW, size=(rows, columns), mode=mode)
+    return torch.cat((position_BSD[:, :1], resized.flatten(2).mT.to(position_BSD.dtype)), dim=1)
 
 
-def resize_times(time_1TD: Tensor, num_frames: int, mode: str) -> Tensor:
-    """Time embeddings for `num_frames` frames; mode: "linear" or "nearest". Returns time_1TD."""
-    return F.interpolate(time_1TD.mT.float(), size=num_frames, mode=mode).mT.to(time_1TD.dtype)
+def resize_times(time_BTD: Tensor, num_frames: int, mode: str) -> Tensor:
+    """Time embeddings for `num_frames` (T) frames; mode: "linear" or "nearest". Returns time_BTD."""
+    return F.interpolate(time_BTD.mT.float(), size=num_frames, mode=mode).mT.to(time_BTD.dtype)
 
 
 # --- by name --------------------------------------------------------------------------------------

@@ -1,0 +1,499 @@
+"""TimeSformer: whom each scheme asks, against masks written out by hand; the image transformer inside it;
+embeddings of other sizes; pictures of attention; the spellings of its checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import VisionTransformer
+
+from vadis.models import create_model, weights
+from vadis.models.conversion import expected_shapes
+from vadis.models.layouts import LAYOUTS
+from vadis.models.timesformer import (
+    RULES,
+    STEPS,
+    AddedAttention,
+    Grid,
+    OwnAttention,
+    TimeSformer,
+    attention_pattern,
+    divides_evenly,
+    merge_groups,
+    patch_labels,
+    resize_positions,
+    resize_times,
+    split_groups,
+)
+
+SCHEMES = tuple(STEPS)
+Patch = tuple[int, int, int]
+
+
+def half(position: int, size: int) -> int:
+    return 0 if position < size - size // 2 else 1
+
+
+SEES: dict[str, Callable[[Patch, Patch, Grid], bool]] = {
+    "space": lambda a, b, grid: a[0] == b[0],
+    "space_time": lambda a, b, grid: True,
+    "time": lambda a, b, grid: a[1:] == b[1:],
+    "width": lambda a, b, grid: a[:2] == b[:2],
+    "height": lambda a, b, grid: a[0] == b[0] and a[2] == b[2],
+    "local": lambda a, b, grid: all(half(a[k], grid[k]) == half(b[k], grid[k]) for k in (1, 2)),
+    "global": lambda a, b, grid: all((a[k] - b[k]) % 2 == 0 for k in (0, 1, 2)),
+}
+"""The paper's figure 3 in words of its own: whether patch a asks patch b. Centred windows: see below."""
+
+
+def patches_of(grid: Grid) -> list[Patch]:
+    return [(t, h, w) for t in range(grid[0]) for h in range(grid[1]) for w in range(grid[2])]
+
+
+def small(scheme: str, **options: object) -> TimeSformer:
+    """A network of 3 frames of 4 x 4 patches in which nothing is zero."""
+    torch.manual_seed(0)
+    sizes = {"num_frames": 3, "crop": 64, "features": 24, "depth": 3, "num_heads": 3, "num_classes": 7}
+    model = TimeSformer(scheme, **{**sizes, **options}).eval()  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    return model
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+# --- who sees whom --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scheme", "counts"),
+    [
+        ("space", {"space": 196}),
+        ("joint", {"space_time": 1568}),
+        ("divided", {"time": 8, "space": 196}),
+        ("local_global", {"local": 8 * 7 * 7, "global": 4 * 7 * 7}),
+        ("axial", {"time": 8, "width": 14, "height": 14}),
+    ],
+)
+def test_how_many_patches_one_patch_sees(scheme: str, counts: dict[str, int]) -> None:
+    pattern = attention_pattern(scheme, (3, 5, 9), (8, 14, 14))  # type: ignore[arg-type]
+    assert {step: int(mask.sum()) for step, mask in pattern.items()} == counts
+    assert list(pattern) == list(counts), "in the order in which they run"
+    assert all(
+        mask.shape == (8, 14, 14) and mask.dtype == torch.bool and mask[3, 5, 9] for mask in pattern.values()
+    )
+
+
+@pytest.mark.parametrize("grid", [(2, 4, 4), (3, 4, 5), (1, 1, 3)])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_which_patches_one_patch_sees(scheme: str, grid: Grid) -> None:
+    for query in patches_of(grid):
+        for step, mask in attention_pattern(scheme, query, grid).items():  # type: ignore[arg-type]
+            seen = [patch for patch in patches_of(grid) if mask[patch]]
+            assert seen == [patch for patch in patches_of(grid) if SEES[step](query, patch, grid)]
+
+
+def test_local_attention_around_the_patch() -> None:
+    rows = [
+        attention_pattern("local_global", (0, row, 3), (2, 7, 6), local="centred")["local_centred"]
+        for row in range(7)
+    ]
+    for mask in rows:
+        assert int(mask.sum()) == 2 * 4 * 3, "always T x H/2 x W/2, at the border as well"
+        assert mask[1, :, 3].equal(mask[0, :, 3])
+    assert [mask[0, :, 3].nonzero().flatten().tolist() for mask in rows[:4]] == [
+        [0, 1, 2, 3],
+        [0, 1, 2, 3],
+        [0, 1, 2, 3],
+        [1, 2, 3, 4],
+    ]
+    assert rows[6][0, :, 3].nonzero().flatten().tolist() == [3, 4, 5, 6]
+    assert rows[3][0, 3].nonzero().flatten().tolist() == [2, 3, 4]
+
+
+@pytest.mark.parametrize("step", [step for step in RULES if step != "local_centred"])
+@pytest.mark.parametrize("grid", [(4, 6, 2), (2, 2, 2), (8, 1, 6)])
+def test_groups_hold_those_who_ask_each_other(step: str, grid: Grid) -> None:
+    if not divides_evenly(step, grid):
+        pytest.skip("runs as masked attention")
+    labels = patch_labels(step, grid)
+    groups = split_groups(labels[None, ..., None], step)
+    assert groups.squeeze().flatten().sort().values.equal(labels.flatten().sort().values)
+    assert (groups[0, :, :, 0] == torch.arange(groups.shape[1])[:, None]).all(), "one label a group, in order"
+    patches = noise(2, *grid, 3)
+    assert merge_groups(split_groups(patches, step), step, grid).equal(patches)
+
+
+def masked_attention(step: AddedAttention | OwnAttention, tokens_SD: Tensor, visible_SS: Tensor) -> Tensor:
+    """Full attention of one sequence in plain arithmetic, with a mask."""
+    x = F.layer_norm(tokens_SD, tokens_SD.shape[1:], step.norm.weight, step.norm.bias, 1e-6)
+    features, found = tokens_SD.shape[1], []
+    width = features // step.num_heads
+    projected = x @ step.qkv.weight.T + step.qkv.bias
+    for head in range(step.num_heads):
+        queries, keys, values = (
+            projected[:, part * features + head * width : part * features + (head + 1) * width]
+            for part in range(3)
+        )
+        scores = queries @ keys.T / math.sqrt(width)
+        found.append(scores.masked_fill(~visible_SS, -torch.inf).softmax(1) @ values)
+    return torch.cat(found, 1) @ step.proj.weight.T + step.proj.bias
+
+
+def mask_of(step: str, grid: Grid) -> Tensor:
+    places = patches_of(grid)
+    return torch.tensor([[SEES[step](a, b, grid) for b in places] for a in places])
+
+
+@pytest.mark.parametrize("grid", [(4, 4, 6), (3, 4, 5), (1, 5, 2), (2, 1, 1)])
+@pytest.mark.parametrize("name", ["time", "width", "local"])
+def test_added_attention_is_masked_full_attention(name: str, grid: Grid) -> None:
+    torch.manual_seed(0)
+    step, patches = AddedAttention(name, 24, 3, 0.0), noise(2, *grid, 24)
+    found = step(patches)
+    for clip, answer in zip(patches, found, strict=True):
+        wanted = step.fc(masked_attention(step, clip.flatten(0, 2), mask_of(name, grid)))
+        assert torch.allclose(answer.flatten(0, 2), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("grid", [(4, 4, 6), (3, 4, 5), (1, 5, 2), (2, 1, 1)])
+@pytest.mark.parametrize("name", ["space", "space_time", "height", "global"])
+def test_own_attention_is_masked_full_attention(name: str, grid: Grid) -> None:
+    """Each group has a copy of the class token, which sees it and is seen by it; copies are averaged."""
+    torch.manual_seed(0)
+    step, cls, patches = OwnAttention(name, 24, 3, 0.0), noise(2, 1, 24), noise(2, *grid, 24)
+    cls_more, more = step(cls, patches)
+    among = mask_of(name, grid)
+    groups = list(dict.fromkeys(tuple(row.tolist()) for row in among))
+    copies = torch.tensor(groups)
+    visible = torch.cat(
+        (torch.cat((torch.eye(len(groups), dtype=torch.bool), copies), 1), torch.cat((copies.T, among), 1))
+    )
+    for index in range(2):
+        tokens = torch.cat((cls[index].expand(len(groups), -1), patches[index].flatten(0, 2)))
+        wanted = masked_attention(step, tokens, visible)
+        assert torch.allclose(more[index].flatten(0, 2), wanted[len(groups) :], atol=1e-5)
+        assert torch.allclose(cls_more[index, 0], wanted[: len(groups)].mean(0), atol=1e-5)
+
+
+def test_centred_windows_are_another_network_of_the_same_size() -> None:
+    windows, centred = (
+        small("local_global", num_frames=4),
+        small("local_global", num_frames=4, local="centred"),
+    )
+    assert windows.state_dict().keys() == centred.state_dict().keys()
+    clip = noise(1, 3, 4, 64, 64)
+    assert not torch.allclose(windows(clip), centred(clip), atol=1e-3)
+    step, patches = AddedAttention("local_centred", 24, 3, 0.0), noise(1, 2, 4, 4, 24)
+    pattern = torch.stack(
+        [
+            attention_pattern("local_global", patch, (2, 4, 4), local="centred")["local_centred"].flatten()
+            for patch in patches_of((2, 4, 4))
+        ]
+    )
+    wanted = step.fc(masked_attention(step, patches[0].flatten(0, 2), pattern))
+    assert torch.allclose(step(patches)[0].flatten(0, 2), wanted, atol=1e-5)
+
+
+# --- the image transformer inside -----------------------------------------------------------------
+
+
+def image_transformer(model: TimeSformer) -> VisionTransformer:
+    """torchvision's own, with the weights of a network of ours."""
+    state = model.state_dict()
+    features, depth = model.norm.weight.shape[0], len(model.blocks)
+    theirs = VisionTransformer(64, 16, depth, 3, features, 4 * features, num_classes=7).eval()
+    renamed = {
+        "class_token": state["class_token"],
+        "conv_proj.weight": state["patch_embed.weight"],
+        "conv_proj.bias": state["patch_embed.bias"],
+        "encoder.pos_embedding": state["position_embed"],
+    }
+    for leaf in ("weight", "bias"):
+        renamed[f"encoder.ln.{leaf}"] = state[f"norm.{leaf}"]
+        renamed[f"heads.head.{leaf}"] = state[f"head.{leaf}"]
+        for index in range(depth):
+            block, layer = f"blocks.{index}", f"encoder.layers.encoder_layer_{index}"
+            renamed[f"{layer}.ln_1.{leaf}"] = state[f"{block}.attention.norm.{leaf}"]
+            renamed[f"{layer}.self_attention.in_proj_{leaf}"] = state[f"{block}.attention.qkv.{leaf}"]
+            renamed[f"{layer}.self_attention.out_proj.{leaf}"] = state[f"{block}.attention.proj.{leaf}"]
+            renamed[f"{layer}.ln_2.{leaf}"] = state[f"{block}.mlp.norm.{leaf}"]
+            renamed[f"{layer}.mlp.0.{leaf}"] = state[f"{block}.mlp.fc1.{leaf}"]
+            renamed[f"{layer}.mlp.3.{leaf}"] = state[f"{block}.mlp.fc2.{leaf}"]
+    theirs.load_state_dict(renamed, strict=True)
+    return theirs
+
+
+def silence_time(model: TimeSformer) -> TimeSformer:
+    """As at the start of training: what time adds is zero."""
+    with torch.no_grad():
+        if model.time_embed is not None:
+            model.time_embed.zero_()
+        for module in model.modules():
+            if isinstance(module, AddedAttention):
+                module.fc.weight.zero_()
+                module.fc.bias.zero_()
+    return model
+
+
+@pytest.mark.parametrize("scheme", ["space", "divided"])
+def test_on_one_repeated_frame_it_is_the_image_transformer(scheme: str) -> None:
+    model = small(scheme)
+    frame = noise(2, 3, 64, 64)
+    boring = frame[:, :, None].expand(-1, -1, 3, -1, -1)
+    wanted = image_transformer(model)(frame)
+    if scheme == "divided":
+        assert not torch.allclose(model(boring), wanted, atol=1e-2), "time has something to say"
+    assert torch.allclose(silence_time(model)(boring), wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_of_one_frame_all_that_attend_in_space_are_the_image_transformer(scheme: str) -> None:
+    model = silence_time(small(scheme))
+    frame = noise(2, 3, 64, 64)
+    same = torch.allclose(model(frame[:, :, None]), image_transformer(model)(frame), atol=1e-4)
+    assert same == (scheme in ("space", "joint", "divided"))
+
+
+def test_divided_and_space_part_on_a_moving_clip() -> None:
+    """Divided averages the class token after every block, space after the last."""
+    divided, space = silence_time(small("divided")), small("space")
+    state = divided.state_dict()
+    space.load_state_dict({key: state[key] for key in space.state_dict()})
+    frame, clip = noise(1, 3, 1, 64, 64), noise(1, 3, 3, 64, 64)
+    repeated = frame.expand(-1, -1, 3, -1, -1)
+    assert torch.allclose(divided(repeated), space(repeated), atol=1e-4)
+    assert not torch.allclose(divided(clip), space(clip), atol=1e-2)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_it_starts_where_the_image_transformer_ended(scheme: str) -> None:
+    model = TimeSformer(scheme, 7, num_frames=3, crop=64, features=24, depth=3, num_heads=3)  # type: ignore[arg-type]
+    added = [module for module in model.modules() if isinstance(module, AddedAttention)]
+    assert len(added) == 3 * (len(STEPS[scheme]) - 1)  # type: ignore[index]
+    assert not any(module.fc.weight.any() or module.fc.bias.any() for module in added)
+    assert model.time_embed is None or not model.time_embed.any()
+    assert 0.01 < model.blocks[0].get_parameter("attention.qkv.weight").std() < 0.025
+    rates = [module.probability for module in model.modules() if type(module).__name__ == "DropPath"]
+    assert sorted(set(rates)) == pytest.approx([0.0, 0.05, 0.1])
+    assert {module.eps for module in model.modules() if isinstance(module, nn.LayerNorm)} == {1e-6}
+
+
+def test_each_added_step_has_its_share_of_the_parameters() -> None:
+    """Table 1 of the paper follows from this share (in millions, 174 classes): 85.9, 121.4, 156.8."""
+    with torch.device("meta"):
+        millions = [
+            sum(each.numel() for each in create_model(f"timesformer_{scheme}", num_classes=174).parameters())
+            / 1e6
+            for scheme in SCHEMES
+        ]
+        step = sum(each.numel() for each in AddedAttention("time", 768, 12, 0.0).parameters())
+    assert [round(value, 1) for value in millions] == [85.9, 85.9, 121.4, 121.4, 156.8]
+    assert step == 2 * 768 + (768 + 1) * 3 * 768 + 2 * (768 + 1) * 768 == 2_954_496
+
+
+# --- other sizes ----------------------------------------------------------------------------------
+
+
+def test_positions_are_resized_as_pictures() -> None:
+    ramp = torch.arange(4.0).repeat(4, 1)  # brighter to the right
+    position = torch.cat((torch.tensor([9.0]), ramp.flatten()))[None, :, None]
+    wide = resize_positions(position, 4, 8, "bicubic")
+    assert wide.shape == (1, 33, 1)
+    assert wide[0, 0, 0] == 9.0, "the class token has no place"
+    rows = wide[0, 1:, 0].view(4, 8)
+    assert torch.allclose(rows, rows[:1].expand(4, -1), atol=1e-6)
+    assert torch.allclose(rows[0, 3:5], torch.tensor([1.25, 1.75]), atol=0.05)
+    assert (rows[0].diff() > 0).all()
+    times = resize_times(torch.tensor([[[0.0], [1.0]]]), 4, "linear")
+    assert times.flatten().tolist() == [0.0, 0.25, 0.75, 1.0]
+    assert resize_times(torch.tensor([[[0.0], [1.0]]]), 4, "nearest").flatten().tolist() == [0, 0, 1, 1]
+
+
+def test_the_authors_resizing_shears_when_loading_and_not_when_running() -> None:
+    model = TimeSformer("joint", 7, num_frames=4, crop=64, features=6, depth=1, num_heads=1, resize="authors")
+    small_square = torch.tensor([9.0, 0.0, 1.0, 2.0, 3.0])[None, :, None].expand(1, 5, 6)  # of 2 x 2 patches
+    state = {"position_embed": small_square, "time_embed": torch.arange(2.0)[None, :, None].expand(1, 2, 6)}
+    adapted = model.adapt_state(state)
+    assert adapted["position_embed"][0, 1:, 0].view(4, 4).tolist() == [
+        [row] * 4 for row in (0.0, 1.0, 2.0, 3.0)
+    ]
+    assert adapted["time_embed"][0, :, 0].tolist() == [0.0, 0.0, 1.0, 1.0]
+    running = resize_positions(small_square, 4, 4, "nearest")[0, 1:, 0].view(4, 4)
+    assert running.tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
+    model.resize = "bicubic2d"
+    proper = model.adapt_state(state)["position_embed"][0, 1:, 0].view(4, 4)
+    assert (proper.diff(dim=0) > 0).all()
+    assert (proper.diff(dim=1) > 0).all()
+    assert state["position_embed"].shape == (1, 5, 6), "what was given stays as it was"
+
+
+@pytest.mark.parametrize("resize", ["bicubic2d", "authors"])
+def test_a_clip_of_another_size_meets_resized_embeddings(resize: str) -> None:
+    """Running at another size is the same as being built for that size with resized embeddings."""
+    model = small("divided", resize=resize)
+    other = small("divided", resize=resize, num_frames=5, crop=96)
+    state = model.state_dict()
+    mode, time = ("nearest", "nearest") if resize == "authors" else ("bicubic", "linear")
+    assert model.time_embed is not None
+    state["position_embed"] = resize_positions(model.position_embed, 6, 6, mode)
+    state["time_embed"] = resize_times(model.time_embed, 5, time)
+    other.load_state_dict(state)
+    clip = noise(1, 3, 5, 96, 96)
+    assert torch.allclose(model(clip), other(clip), atol=1e-5)
+    assert model(noise(1, 3, 2, 40, 100)).shape == (1, 7), "whole patches of any picture"
+    assert torch.equal(model(clip[..., :80]), model(clip[..., :95])), "what is left of a patch is not seen"
+
+
+def test_weights_of_another_length_and_size(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.manual_seed(0)
+    model = create_model("timesformer_divided", num_classes=7, tiny=True, crop=64).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    file = weights.save_model(model, tmp_path / "mine.safetensors")
+    clip = noise(1, 3, 12, 96, 96)
+    with caplog.at_level(logging.WARNING, logger="vadis"):
+        assert create_model("timesformer_divided", weights=file).spec == model.spec
+        assert caplog.records == []
+        longer = create_model("timesformer_divided", weights=file, num_frames=12, crop=96).eval()
+    assert "position_embed is resized from (1, 17, 32) to (1, 37, 32)" in caplog.text
+    assert "time_embed is resized from (1, 8, 32) to (1, 12, 32)" in caplog.text
+    assert (longer.spec.num_frames, longer.spec.crop, longer.spec.size) == (12, 96, 96)
+    assert longer.spec.frame_stride == model.spec.frame_stride
+    assert torch.allclose(longer(clip), model(clip), atol=1e-5), "as running at that size"
+    nearest = create_model(
+        "timesformer_divided", weights=file, num_frames=12, crop=96, resize="authors"
+    ).eval()
+    assert not torch.allclose(nearest(clip), model(clip), atol=1e-3)
+
+
+def test_embeddings_that_are_no_square_are_left_to_be_refused() -> None:
+    model = small("joint")
+    odd = {"position_embed": torch.zeros(1, 12, 24), "time_embed": torch.zeros(3)}
+    assert model.adapt_state(odd) == odd
+
+
+# --- pictures of attention ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("size", [(4, 64, 64), (3, 48, 80)])
+def test_attention_maps_are_seen_patches(scheme: str, size: tuple[int, int, int]) -> None:
+    model, clip = small(scheme), noise(2, 3, *size)
+    grid = (size[0], size[1] // 16, size[2] // 16)
+    query = (2, 1, 3)
+    maps = model.attention_maps(clip, query, block=1)
+    pattern = attention_pattern(scheme, query, grid)  # type: ignore[arg-type]
+    assert list(maps) == list(pattern)
+    for step, weights_BNTHW in maps.items():
+        assert weights_BNTHW.shape == (2, 3, *grid)
+        assert (weights_BNTHW > 0).equal(pattern[step].expand_as(weights_BNTHW))
+        total = weights_BNTHW.sum((2, 3, 4))
+        if step == STEPS[scheme][-1]:  # type: ignore[index]
+            assert (total < 1).all(), "the class token has its share"
+        else:
+            assert torch.allclose(total, torch.ones(2, 3), atol=1e-5)
+    of_class = model.attention_maps(clip, block=1)
+    assert list(of_class) == [STEPS[scheme][-1]]  # type: ignore[index]
+    (weights_BNTHW,) = of_class.values()
+    assert (weights_BNTHW > 0).all()
+    assert (weights_BNTHW.sum((2, 3, 4)) < 1).all()
+
+
+@pytest.mark.parametrize("scheme", ["joint", "divided", "axial", "local_global"])
+def test_attention_maps_are_what_the_network_computes(scheme: str) -> None:
+    """The values of what is seen, weighed by the map, are the answer of the step before its projection."""
+    model, clip, query = small(scheme), noise(1, 3, 4, 64, 64), (2, 1, 3)
+    cls, patches = model._embed(clip)
+    block = model.blocks[0]
+    maps = model.attention_maps(clip, query, block=0)
+    for name, step in block.added.items():  # type: ignore[union-attr]
+        values = step.qkv(step.norm(patches))[..., 48:].unflatten(-1, (3, 8))
+        mixed = torch.einsum("bnthw,bthwnd->bnd", maps[name], values).flatten(1)
+        answer = step(patches)
+        assert torch.allclose(step.fc(step.proj(mixed)), answer[:, *query], atol=1e-5)
+        patches = patches + answer
+    own = block.attention
+    wanted_cls, wanted = own(cls, patches)  # type: ignore[operator]
+    cls_value = own.qkv(own.norm(cls[:, 0]))[:, 48:].unflatten(-1, (3, 8))  # type: ignore[union-attr, operator]
+    values = own.qkv(own.norm(patches))[..., 48:].unflatten(-1, (3, 8))  # type: ignore[union-attr, operator]
+    of_class = model.attention_maps(clip, block=0)[STEPS[scheme][-1]]  # type: ignore[index]
+    for found, answer in ((maps[STEPS[scheme][-1]], wanted[:, *query]), (of_class, wanted_cls[:, 0])):  # type: ignore[index]
+        share = 1 - found.sum((2, 3, 4))
+        mixed = torch.einsum("bnthw,bthwnd->bnd", found, values) + share[..., None] * cls_value
+        assert torch.allclose(own.proj(mixed.flatten(1)), answer, atol=1e-5)  # type: ignore[union-attr, operator]
+
+
+def test_what_cannot_be_asked_for() -> None:
+    model, clip = small("divided"), noise(1, 3, 3, 64, 64)
+    with pytest.raises(ValueError, match=r"there is no patch \(3, 0, 0\) among 3 x 4 x 4"):
+        model.attention_maps(clip, (3, 0, 0))
+    with pytest.raises(ValueError, match="there is no block 3 among 3"):
+        model.attention_maps(clip, block=3)
+    with pytest.raises(ValueError, match=r"there is no patch \(0, -1, 0\)"):
+        attention_pattern("space", (0, -1, 0), (1, 2, 2))
+    with pytest.raises(ValueError, match="scheme must be one of space, joint, divided, local_global, axial"):
+        attention_pattern("temporal", (0, 0, 0), (1, 2, 2))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match='local must be "windows" or "centred"'):
+        create_model("timesformer_local_global", tiny=True, local="sliding")
+    with pytest.raises(ValueError, match='resize must be "bicubic2d" or "authors"'):
+        create_model("timesformer_divided", tiny=True, resize="nearest")
+    with pytest.raises(ValueError, match="crop must be at least one patch"):
+        create_model("timesformer_divided", tiny=True, crop=8)
+    with pytest.raises(ValueError, match="takes at least 16 x 16 pixels"):
+        model(clip[..., :15])
+
+
+# --- spellings ------------------------------------------------------------------------------------
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize(
+    ("file", "layout", "model"),
+    [
+        ("parity/timesformer_divided_space_time", "timesformer", "timesformer_divided"),
+        ("parity/timesformer_space_only", "timesformer", "timesformer_space"),
+        ("layouts/transformers_timesformer", "transformers_timesformer", "timesformer_divided"),
+    ],
+)
+def test_every_key_of_theirs_is_one_of_ours(file: str, layout: str, model: str) -> None:
+    theirs = json.loads((GOLDEN / f"{file}.json").read_text())["state"]
+    prefix = "model." if layout == "timesformer" else ""
+    renamed = {LAYOUTS[layout].rename(key.removeprefix(prefix)): tuple(shape) for key, shape in theirs}
+    assert renamed == expected_shapes(model, 400, {})
+
+
+def test_what_their_embeddings_imply() -> None:
+    """The authors' file for HR under the name of the plain network builds what fits it."""
+    hr = {
+        "pos_embed": np.empty((1, 1 + 28 * 28, 768), np.float32),
+        "time_embed": np.empty((1, 16, 768), np.float32),
+        "patch_embed.proj.weight": np.empty((768, 3, 16, 16), np.float32),
+    }
+    options = LAYOUTS["timesformer"].options(hr)
+    assert options == {"crop": 448, "num_frames": 16}
+    shapes = expected_shapes("timesformer_divided", 174, options)
+    assert shapes == expected_shapes("timesformer_hr", 174, {})
+    del hr["time_embed"]
+    assert LAYOUTS["timesformer"].options(hr) == {"crop": 448}
+    keys = ("position_embeddings", "time_embeddings", "patch_embeddings.projection.weight")
+    theirs = {
+        f"timesformer.embeddings.{key}": np.empty(shape, np.float32)
+        for key, shape in zip(keys, ((1, 197, 768), (1, 64, 768), (768, 3, 16, 16)), strict=True)
+    }
+    assert LAYOUTS["transformers_timesformer"].options(theirs) == {"crop": 224, "num_frames": 64}
