@@ -110,6 +110,21 @@ from vadis.models.resnet3d import (
     se_resnext3d_101,
 )
 from vadis.models.s3d import i2d_inception, i3d_bottom_heavy, i3d_top_heavy, s3d, s3d_fast, s3dg
+from vadis.models.slowfast import (
+    slow_r50_4x16,
+    slow_r50_4x16_nl5,
+    slow_r50_8x8,
+    slow_r50_8x8_nl5,
+    slowfast_r50_4x16,
+    slowfast_r50_4x16_nl5,
+    slowfast_r50_8x8,
+    slowfast_r50_8x8_nl5,
+    slowfast_r50_16x8,
+    slowfast_r101_8x8,
+    slowfast_r101_8x8_all,
+    slowfast_r101_16x8,
+    slowfast_r101_16x8_nl,
+)
 from vadis.models.stc import stc_resnet3d_101, stc_resnext3d_101
 from vadis.models.timesformer import (
     timesformer_axial,
@@ -235,6 +250,19 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "i3d_r101_8x8_nl5": i3d_r101_8x8_nl5,
     "i3d_r50_32x4": i3d_r50_32x4,
     "i3d_r50_32x4_nl5": i3d_r50_32x4_nl5,
+    "slow_r50_4x16": slow_r50_4x16,
+    "slow_r50_8x8": slow_r50_8x8,
+    "slow_r50_4x16_nl5": slow_r50_4x16_nl5,
+    "slow_r50_8x8_nl5": slow_r50_8x8_nl5,
+    "slowfast_r50_4x16": slowfast_r50_4x16,
+    "slowfast_r50_8x8": slowfast_r50_8x8,
+    "slowfast_r50_16x8": slowfast_r50_16x8,
+    "slowfast_r50_4x16_nl5": slowfast_r50_4x16_nl5,
+    "slowfast_r50_8x8_nl5": slowfast_r50_8x8_nl5,
+    "slowfast_r101_8x8": slowfast_r101_8x8,
+    "slowfast_r101_8x8_all": slowfast_r101_8x8_all,
+    "slowfast_r101_16x8": slowfast_r101_16x8,
+    "slowfast_r101_16x8_nl": slowfast_r101_16x8_nl,
 }
 """Name -> function that builds the network; its arguments are the options of `create_model`."""
 
