@@ -478,6 +478,46 @@ def test_every_key_of_theirs_is_one_of_ours(file: str, layout: str, model: str) 
     assert renamed == expected_shapes(model, 400, {})
 
 
+OURS_IN_MMACTION2 = {  # its modules in mmaction/models/backbones/timesformer.py and mmcv's transformer layers
+    "class_token": "backbone.cls_token",
+    "position_embed": "backbone.pos_embed",
+    "time_embed": "backbone.time_embed",
+    "patch_embed": "backbone.patch_embed.projection",
+    "norm": "backbone.norm",
+    "head": "cls_head.fc_cls",
+    "added.time.norm": "attentions.0.norm",
+    "added.time.qkv": "attentions.0.attn.in_proj",
+    "added.time.proj": "attentions.0.attn.out_proj",
+    "added.time.fc": "attentions.0.temporal_fc",
+    "attention.norm": "attentions.1.norm",
+    "attention.qkv": "attentions.1.attn.in_proj",
+    "attention.proj": "attentions.1.attn.out_proj",
+    "mlp.norm": "ffns.0.norm",
+    "mlp.fc1": "ffns.0.layers.0.0",
+    "mlp.fc2": "ffns.0.layers.1",
+}
+ALONE = {"attentions.1.norm": "norms.0", "ffns.0.norm": "norms.1"}
+
+
+@pytest.mark.parametrize("scheme", ["divided", "joint", "space"])
+def test_mmaction2_spells_it_in_its_own_way(scheme: str) -> None:
+    layout = LAYOUTS["mmaction2_timesformer" + ("_divided" if scheme == "divided" else "")]
+    shapes = expected_shapes(f"timesformer_{scheme}", 400, {})
+    theirs = {}
+    for key, shape in shapes.items():
+        module, _, leaf = key.rpartition(".") if key.endswith(("weight", "bias")) else (key, "", "")
+        place, _, inner = (
+            module.removeprefix("blocks.").partition(".") if module.startswith("blocks") else ("", "", module)
+        )
+        name = OURS_IN_MMACTION2[inner]
+        if scheme != "divided":
+            name = ALONE.get(name, name.replace("attentions.1", "attentions.0"))
+        name = f"backbone.transformer_layers.layers.{place}.{name}" if place else name
+        theirs[name + ({"in_proj": "_"}.get(name.rpartition(".")[2], ".") + leaf if leaf else "")] = shape
+    assert layout.anchor in theirs
+    assert {layout.rename(key): shape for key, shape in theirs.items()} == shapes
+
+
 def test_what_their_embeddings_imply() -> None:
     """The authors' file for HR under the name of the plain network builds what fits it."""
     hr = {

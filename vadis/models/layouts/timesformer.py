@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vadis.models.layouts.rules import Arrays, Layout, Rename, by_rules
@@ -56,8 +56,8 @@ def _rename(block: str, within: Mapping[str, str], outside: Mapping[str, str]) -
     return by_rules(*blocks, *ends, *tokens)
 
 
-def _trained_on(position: str, time: str, patch: str) -> Any:
-    """The options that the embeddings imply: frames and pixels of the clips it was trained on."""
+def trained_on(position: str, time: str, patch: str) -> Callable[[Arrays], dict[str, Any]]:
+    """The options that the embeddings (their keys) imply: frames and pixels of the clips of training."""
 
     def options(arrays: Arrays) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -87,7 +87,7 @@ TIMESFORMER = (
                 "head": "head",
             },
         ),
-        options=_trained_on("pos_embed", "time_embed", "patch_embed.proj.weight"),
+        options=trained_on("pos_embed", "time_embed", "patch_embed.proj.weight"),
     ),
     Layout(
         "transformers_timesformer",
@@ -105,7 +105,7 @@ TIMESFORMER = (
                 "classifier": "head",
             },
         ),
-        options=_trained_on(
+        options=trained_on(
             "timesformer.embeddings.position_embeddings",
             "timesformer.embeddings.time_embeddings",
             "timesformer.embeddings.patch_embeddings.projection.weight",
