@@ -39,6 +39,7 @@ from torch.nn import functional as F
 from vadis.models.contract import VideoModel
 
 Rule = Literal["repeat", "centre"]
+Fate = Literal["identity", "zero"]
 State = Mapping[str, Tensor]
 
 
@@ -70,22 +71,24 @@ class Inflation:
         return ", ".join(parts)
 
 
+def nothing_along_time(model: VideoModel, key: str) -> Fate | None:
+    """For networks whose every kernel has a counterpart in the image network."""
+    return None
+
+
 @dataclass(frozen=True)
 class Correspondence:
     """How the keys of some of our networks are spelled in an image network.
 
-    models: shell patterns of our names. images: torchvision's names of the image networks that fit, "{}"
-    standing for the depth in our name. find: our key to theirs, None where it has none. identity, zero:
-    regular expressions of our kernels that look along time only and start so; norms: of the batch norms
-    behind identities, which change nothing at first.
+    models: shell patterns of our names. images: torchvision's name of the image network, "{}" standing for
+    the depth in our name. find: our key to theirs, None where it has none. along_time: what becomes of a
+    key of ours that looks along time only ("identity", "zero"), None for all others.
     """
 
     models: tuple[str, ...]
     images: str
     find: Callable[[str], str | None]
-    identity: str = ""
-    norms: str = ""
-    zero: str = ""
+    along_time: Callable[[VideoModel, str], Fate | None] = nothing_along_time
 
 
 def resnet_key(key: str) -> str | None:
@@ -114,8 +117,10 @@ INCEPTION_UNITS = {
 def googlenet_key(key: str) -> str | None:
     """torchvision's GoogLeNet: `mixed4b.branch1_reduce.conv.weight` is `inception4a.branch2.0.conv.weight`.
 
-    It has 3x3 kernels in the third branch, as I3D's figure has, although the paper printed 5x5.
+    It has 3x3 kernels in the third branch, as I3D's figure has, although the paper printed 5x5. Of S3D's
+    pairs of kernels the one in space corresponds.
     """
+    key = key.replace(".spatial.", ".")
     for ours, theirs in (
         ("conv1a.", "conv1."),
         ("conv2b.", "conv2."),
@@ -130,9 +135,117 @@ def googlenet_key(key: str) -> str | None:
     return f"inception{match[1]}{chr(ord(match[2]) - 1)}.{INCEPTION_UNITS[match[3]]}.{match[4]}"
 
 
+def separable_along_time(model: VideoModel, key: str) -> Fate | None:
+    """S3D: the kernel along time, and its batch norm, pass on what the kernel in space found."""
+    return "identity" if ".temporal." in key else None
+
+
+def p3d_along_time(model: VideoModel, key: str) -> Fate | None:
+    """P3D: T passes on what S found (form A), or adds nothing to it (forms B and C).
+
+    The authors' first network halves the sum of form C, so there T is the identity, too.
+    """
+    block, _, layer = key.rpartition(".")[0].rpartition(".")
+    if layer not in ("conv2_time", "bn2_time"):
+        return None
+    unit = model.get_submodule(block)
+    halved = getattr(unit, "variant", "") == "caffe" and getattr(unit, "form", "") == "C"
+    return "identity" if halved or getattr(unit, "form", "") == "A" else "zero"
+
+
+def slow_pathway_key(key: str) -> str | None:
+    """SlowFast: the slow pathway; the fast one, what joins them and the classifier have no counterpart."""
+    return resnet_key(key.removeprefix("slow.")) if key.startswith("slow.") else None
+
+
+def backbone_key(key: str) -> str | None:
+    """LGD: the ResNet inside; the paths of global features and their classifier have no counterpart."""
+    return resnet_key(key.removeprefix("backbone."))
+
+
+VIT = {
+    "class_token": "cls_token",
+    "position_embed": "pos_embed",
+    "patch_embed.": "patch_embed.proj.",
+    "norm.": "norm.",
+    "head.": "head.",
+}
+
+
+def vit_key(key: str) -> str | None:
+    """timm's ViT: `blocks.0.attention.qkv.weight` is `blocks.0.attn.qkv.weight`.
+
+    Attention that TimeSformer adds before that of the image network starts as its copy (paper, sec. 3).
+    """
+    for ours, theirs in VIT.items():
+        if key.startswith(ours):
+            return theirs + key.removeprefix(ours)
+    match = re.fullmatch(r"(blocks\.\d+)\.(?:attention|added\.\w+)\.(norm|qkv|proj)\.(\w+)", key)
+    if match:
+        layer = {"norm": "norm1", "qkv": "attn.qkv", "proj": "attn.proj"}[match[2]]
+        return f"{match[1]}.{layer}.{match[3]}"
+    match = re.fullmatch(r"(blocks\.\d+)\.mlp\.(norm|fc1|fc2)\.(\w+)", key)
+    if match:
+        layer = "norm2" if match[2] == "norm" else f"mlp.{match[2]}"
+        return f"{match[1]}.{layer}.{match[3]}"
+    return None
+
+
+def vit_along_time(model: VideoModel, key: str) -> Fate | None:
+    """TimeSformer: what attention over time adds, and the embedding of time, are nothing at first."""
+    return "zero" if key == "time_embed" or re.search(r"\.added\.\w+\.fc\.", key) else None
+
+
+TORCHVISION_VIT = (
+    ("encoder.layers.encoder_layer_", "blocks."),
+    ("self_attention.in_proj_", "attn.qkv."),
+    ("self_attention.out_proj.", "attn.proj."),
+    ("encoder.pos_embedding", "pos_embed"),
+    ("class_token", "cls_token"),
+    ("conv_proj.", "patch_embed.proj."),
+    ("encoder.ln.", "norm."),
+    ("heads.head.", "head."),
+    (".ln_1.", ".norm1."),
+    (".ln_2.", ".norm2."),
+    ("mlp.linear_1.", "mlp.fc1."),
+    ("mlp.linear_2.", "mlp.fc2."),
+    ("mlp.0.", "mlp.fc1."),
+    ("mlp.3.", "mlp.fc2."),
+)
+
+
+def one_spelling(image_state: State) -> dict[str, Tensor]:
+    """A state_dict without wrappers and step counters; torchvision's ViT in timm's spelling."""
+    state = {key.removeprefix("module."): value for key, value in image_state.items()}
+    state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    if "encoder.pos_embedding" not in state:
+        return state
+    renamed = {}
+    for key, value in state.items():
+        for theirs, ours in TORCHVISION_VIT:
+            key = key.replace(theirs, ours)
+        renamed[key] = value
+    return renamed
+
+
 CORRESPONDENCES: tuple[Correspondence, ...] = (
-    Correspondence(("resnet3d_*", "se_resnet3d_*", "stc_resnet3d_*"), "resnet{}", resnet_key),
-    Correspondence(("i3d_inception*",), "googlenet", googlenet_key),
+    Correspondence(
+        ("resnet3d_*", "se_resnet3d_*", "stc_resnet3d_*", "c2d_r*", "i3d_r*", "slow_r*"),
+        "resnet{}",
+        resnet_key,
+    ),
+    Correspondence(("p3d_63", "p3d_131", "p3d_199", "p3d_r*"), "resnet{}", resnet_key, p3d_along_time),
+    Correspondence(("lgd_p3d_r*",), "resnet{}", backbone_key, p3d_along_time),
+    Correspondence(("slowfast_r*",), "resnet{}", slow_pathway_key),
+    Correspondence(("lgd_se_resnet3d_*",), "resnet{}", backbone_key),
+    Correspondence(("i3d_inception*", "i2d_inception"), "googlenet", googlenet_key),
+    Correspondence(
+        ("s3d", "s3dg", "s3d_fast", "i3d_top_heavy", "i3d_bottom_heavy"),
+        "googlenet",
+        googlenet_key,
+        separable_along_time,
+    ),
+    Correspondence(("timesformer_*",), "vit_b_16", vit_key, vit_along_time),
 )
 
 
@@ -165,19 +278,18 @@ def inflate(model: VideoModel, image_state: State, rule: Rule = "repeat") -> Inf
         raise InflationError(f"no rule is called {rule!r}; there are {', '.join(get_args(Rule))}")
     kind = model.name.partition(".")[0]
     ours = correspondence(kind)
-    theirs = {key: value for key, value in image_state.items() if not key.endswith("num_batches_tracked")}
-    theirs = {key.removeprefix("module."): value for key, value in theirs.items()}
+    theirs = one_spelling(image_state)
     fates: dict[str, list[str]] = {name: [] for name in Inflation.__dataclass_fields__}
-    new, used, faults = {}, set(), []
+    new: dict[str, Tensor] = {}
+    used: set[str] = set()
+    faults: list[str] = []
+    fate: str
     for key, value in model.state_dict().items():
         if key.endswith("num_batches_tracked"):
             continue
-        if ours.identity and re.fullmatch(ours.identity, key):
-            new[key], fate = identity_along_time(value), "identity"
-        elif ours.zero and re.fullmatch(ours.zero, key):
-            new[key], fate = torch.zeros_like(value), "zero"
-        elif ours.norms and re.fullmatch(ours.norms, key):
-            new[key], fate = _neutral(model, key, value), "identity"
+        start = ours.along_time(model, key)
+        if start is not None:
+            new[key], fate = _start(model, key, value, start), start
         else:
             source = ours.find(key)
             if source is None or (key.startswith("head.") and _other_classes(value, theirs.get(source))):
@@ -188,7 +300,7 @@ def inflate(model: VideoModel, image_state: State, rule: Rule = "repeat") -> Inf
                 continue
             used.add(source)
             try:
-                new[key], fate = _fit(theirs[source].float(), value, key in model.input_weights, rule)
+                new[key], fate = _fit(model, key, theirs[source].float(), value, rule)
             except InflationError as error:
                 faults.append(f"{source} (for {key}) {error}")
                 continue
@@ -225,19 +337,23 @@ def identity_along_time(weight_DCTHW: Tensor) -> Tensor:
     return new
 
 
-def _neutral(model: nn.Module, key: str, value: Tensor) -> Tensor:
-    """Batch norm that changes nothing: mean 0, variance 1, bias 0, and a scale that undoes epsilon."""
+def _start(model: VideoModel, key: str, value: Tensor, start: Fate) -> Tensor:
+    """A layer along time at its start: a kernel, or the batch norm behind it, which is to change nothing."""
+    if value.ndim == 5 and start == "identity":
+        return identity_along_time(value)
     layer, _, leaf = key.rpartition(".")
-    epsilon = float(getattr(model.get_submodule(layer), "eps"))  # noqa: B009 - Module's getattr is untyped
-    scale = {"weight": (1.0 + epsilon) ** 0.5, "running_var": 1.0}.get(leaf, 0.0)
-    return torch.full_like(value, scale)
+    owner = model.get_submodule(layer) if layer else model
+    if not isinstance(owner, nn.BatchNorm3d):
+        return torch.zeros_like(value)
+    undone = (1.0 + owner.eps) ** 0.5  # of the epsilon under the root
+    return torch.full_like(value, {"weight": undone, "running_var": 1.0}.get(leaf, 0.0))
 
 
 def _other_classes(value: Tensor, image: Tensor | None) -> bool:
     return image is None or value.shape[0] != image.shape[0]
 
 
-def _fit(image: Tensor, ours: Tensor, sees_pixels: bool, rule: Rule) -> tuple[Tensor, str]:
+def _fit(model: VideoModel, key: str, image: Tensor, ours: Tensor, rule: Rule) -> tuple[Tensor, str]:
     """An image network's array in the shape of ours, and what became of it."""
     from vadis.models import average_channels
 
@@ -245,20 +361,20 @@ def _fit(image: Tensor, ours: Tensor, sees_pixels: bool, rule: Rule) -> tuple[Te
     if image.ndim == 4 and ours.ndim == 5:
         if image.shape[0] != ours.shape[0] or image.shape[2:] != ours.shape[3:]:
             raise InflationError(f"is {tuple(image.shape)}, which does not inflate to {tuple(ours.shape)}")
-        image, fate = (
-            inflate_kernel(image, ours.shape[2], rule),
-            "inflated" if ours.shape[2] > 1 else "mapped",
-        )
+        fate = "inflated" if ours.shape[2] > 1 else "mapped"
+        image = inflate_kernel(image, ours.shape[2], rule)
     if image.ndim == 2 and ours.ndim == 5 and image.shape == ours.shape[:2]:
         image = image.reshape(ours.shape)
     if image.ndim == ours.ndim and image.ndim > 1 and image.shape[1] != ours.shape[1]:
-        if sees_pixels:
+        if key in model.input_weights:
             image, fate = average_channels(image, ours.shape[1]), "resized"
-        elif image.shape[1] < ours.shape[1]:  # what another pathway adds is left out at first
-            image, fate = (
-                F.pad(image, (0, 0) * (image.ndim - 2) + (0, ours.shape[1] - image.shape[1])),
-                "resized",
-            )
+        elif (
+            image.ndim > 3 and image.shape[1] < ours.shape[1]
+        ):  # what another pathway adds counts for nothing
+            padding = (0, 0) * (image.ndim - 2) + (0, ours.shape[1] - image.shape[1])
+            image, fate = F.pad(image, padding), "resized"
+        elif model.adapt_state is not None:
+            image, fate = model.adapt_state({key: image})[key], "resized"
     if image.shape != ours.shape:
         raise InflationError(f"is {tuple(image.shape)}, which does not fit {tuple(ours.shape)}")
     return image.to(ours.dtype), fate
