@@ -26,7 +26,7 @@ import safetensors.torch
 import torch
 
 from vadis import downloads
-from vadis.models import MODELS, create_model, weights
+from vadis.models import create_model, weights
 from vadis.models.conversion import CheckpointError, convert, read_checkpoint, read_pickle, read_torch
 from vadis.models.layouts import (
     LAYOUTS,
@@ -61,61 +61,6 @@ def test_class_names_are_the_official_ones_in_order() -> None:
     assert (charades[97], charades[156]) == ("Walking through a doorway", "Someone is eating something")
     with pytest.raises(ValueError, match="charades157, kinetics400"):
         class_names("kinetics900")
-
-
-def test_each_row_of_the_table_can_be_used() -> None:
-    for name, row in WEIGHTS.items():
-        assert name == row.name
-        assert weights.NAME.fullmatch(name)
-        assert row.model in MODELS
-        assert name.partition(".")[0] == row.model
-        assert row.layout in (*LAYOUTS, "auto")
-        assert row.sha256 is None or re.fullmatch("[0-9a-f]{64}", row.sha256)
-        assert row.git_blob_sha1 is None or re.fullmatch("[0-9a-f]{40}", row.git_blob_sha1)
-        assert row.sha256_prefix is None or re.fullmatch("[0-9a-f]{8}", row.sha256_prefix)
-        assert row.package or (row.url and row.url.startswith("https://"))
-        assert not row.git_blob_sha1 or re.search(r"/raw/[0-9a-f]{40}/", str(row.url))
-        assert row.licence
-        assert row.attribution
-        assert row.trained_on
-        assert row.spec is not None
-        assert row.spec.channels == (2 if row.modality == "flow" else 3)
-        assert row.classes is None or len(class_names(row.classes)) == row.num_classes
-
-
-def test_rows_of_networks_to_come_are_not_listed_and_those_that_have_come_are() -> None:
-    from vadis.models.published import _ROWS, AWAITED
-
-    assert [model for model in AWAITED if model in MODELS] == []
-    assert {row.model for row in _ROWS} - set(AWAITED) <= set(MODELS)
-    assert len({row.name for row in _ROWS}) == len(_ROWS)
-
-
-def test_torchvision_s_rows_say_what_torchvision_says() -> None:
-    from torchvision.models import video
-
-    from vadis.models.published import _ROWS
-
-    rows = {row.name: row for row in _ROWS}
-    for model, their_weights in {
-        "r3d_18": video.R3D_18_Weights.DEFAULT,
-        "mc3_18": video.MC3_18_Weights.DEFAULT,
-        "r2plus1d_18_per_block": video.R2Plus1D_18_Weights.DEFAULT,
-        "s3d": video.S3D_Weights.DEFAULT,
-    }.items():
-        row, transforms = rows[f"{model}.k400"], their_weights.transforms()
-        assert row.url == their_weights.url
-        assert f"-{row.sha256_prefix}.pth" in their_weights.url
-        assert row.spec is not None
-        assert [row.spec.crop] * 2 == transforms.crop_size
-        assert row.spec.size == transforms.resize_size[0]
-        assert (list(row.spec.mean), list(row.spec.std)) == (transforms.mean, transforms.std)
-        stated = re.search(r"frame_rate=(\d+).*clip_len=(\d+)", their_weights.meta["_docs"])
-        assert stated
-        assert (row.spec.fps, row.spec.num_frames) == (float(stated[1]), int(stated[2]))
-        metrics = their_weights.meta["_metrics"]["Kinetics-400"]
-        assert f"top-1 {metrics['acc@1']:.1f}, top-5 {metrics['acc@5']:.1f}" in row.claimed
-        assert tuple(their_weights.meta["categories"]) == class_names("kinetics400")
 
 
 def test_the_weights_trained_from_scratch_claim_no_more_than_they_may() -> None:

@@ -250,11 +250,18 @@ def models(
         typer.Argument(metavar="[PATTERN | show NAME]", help="A pattern such as '*i3d*', or `show NAME`."),
     ] = None,
     as_json: JsonOption = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="All of them as the page docs/models.md.")
+    ] = False,
 ) -> None:
-    """List the networks, or show one: input, parameters, multiply-adds, paper, weights."""
-    from vadis.inspection import run_models_list, run_models_show
+    """List the networks by paper, or show one: idea, input, size, options, published results, weights."""
+    from vadis.inspection import run_models_list, run_models_markdown, run_models_show
 
     words = words or []
+    if markdown:
+        if words or as_json:
+            raise typer.BadParameter("--markdown stands alone")
+        _exit(run_models_markdown)
     if words[:1] == ["show"]:
         if len(words) != 2:
             raise typer.BadParameter("`vadis models show` takes one NAME")
@@ -317,11 +324,15 @@ def weights_import(
     classes: Annotated[
         str | None, typer.Option(help="Label set that names its classes, such as kinetics400.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Convert a checkpoint of your own or of another toolkit; prints the file that was written."""
+    """Convert a checkpoint of your own or of another toolkit; prints the file that was written.
+
+    What was recognised goes to standard error: layout, classes, options implied, keys left out.
+    """
     from vadis.inspection import run_weights_import
 
-    _exit(run_weights_import, file, model, layout, out, name, classes)
+    _exit(run_weights_import, file, model, layout, out, name, classes, as_json)
 
 
 @weights_app.command("verify")

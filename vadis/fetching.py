@@ -14,8 +14,10 @@ def pull_in_view(name: str, *, force: bool = False, quiet: bool = False) -> Path
     """`pull` with its licence and a progress bar on standard error; returns the converted file."""
     entry = find_weights(name)
     console = Console(stderr=True, highlight=False, quiet=quiet)
+    restriction = f" ({entry.restriction})" if entry.restriction else ""
     console.print(
-        f"{name}: {entry.trained_on}; licence: {entry.licence}; from {entry.source}",
+        f"{name}: {entry.trained_on}; licence: {entry.licence}{restriction}; from {entry.source}; "
+        f"{entry.check}",
         markup=False,
         soft_wrap=True,
     )

@@ -93,36 +93,50 @@ def _print_info(info: VideoInfo) -> None:
 
 
 def run_models_list(pattern: str, as_json: bool) -> int:
-    """`vadis models [PATTERN]`: networks and the published weights of each."""
-    from vadis.models import create_model, list_models
-    from vadis.models.weights import WEIGHTS
+    """`vadis models [PATTERN]`: networks by paper, and how many published weights each has."""
+    from vadis.models import catalogue as listed
+    from vadis.models import list_models
 
     names = list_models(pattern)
     if not names:
         raise ValueError(f"no model matches {pattern!r}; there are: {', '.join(list_models())}")
-    rows = []
-    for name in names:
-        model = _build_on_meta(create_model, name)
-        rows.append(
-            {
-                "name": name,
-                "parameters": sum(p.numel() for p in model.parameters()),
-                "modality": model.spec.modality,
-                "num_frames": model.spec.num_frames,
-                "crop": model.spec.crop,
-                "weights": [entry.name for entry in WEIGHTS.values() if entry.model == name],
-            }
-        )
+    facts = {row.name: row for row in listed.list_facts(names)}
+    weights = {name: [row.name for row in listed.weights_of(name)] for name in names}
     if as_json:
-        print_json(rows)
+        print_json(
+            [
+                {**asdict(facts[name]), "file": f"{listed.file_of(name)}.py", "weights": weights[name]}
+                for name in names
+            ]
+        )
         return 0
-    # names are there to be typed, so they are never shortened
-    names_column = Column("published weights", no_wrap=True)
-    table = Table(Column("model", no_wrap=True), "input", "parameters", names_column)
-    for item in rows:
-        shape = f"{item['modality']} {item['num_frames']} x {item['crop']} x {item['crop']}"
-        table.add_row(item["name"], shape, f"{item['parameters'] / 1e6:.2f} M", "\n".join(item["weights"]))
-    _console().print(table)
+    console = _console()
+    wide = [max(len(text) for text in column) for column in ([*names], [facts[name].input for name in names])]
+    for file, members in listed.groups(names).items():
+        papers = listed.papers_of(members[0])
+        about = listed.cite(papers[0], brief=True) if papers else ""
+        console.print(Text.assemble((f"{file}.py", "bold"), "  ", about))
+        for name in members:
+            row, count = facts[name], len(weights[name])
+            size, cost = f"{row.parameters / 1e6:.1f} M", f"{row.gmac:.1f} G"
+            found = "" if not count else "1 file of weights" if count == 1 else f"{count} files of weights"
+            line = f"  {name:{wide[0]}}  {row.input:{wide[1]}}  {size:>8}  {cost:>9}  {found}"
+            console.print(Text(line.rstrip()))
+    console.print(
+        Text(
+            "M: million parameters; G: billion multiply-adds a clip. `vadis models show NAME` tells more.",
+            "dim",
+        )
+    )
+    return 0
+
+
+def run_models_markdown() -> int:
+    """`vadis models --markdown`: the page docs/models.md."""
+    from vadis.models.catalogue import markdown
+
+    use_utf8(sys.stdout)
+    sys.stdout.write(markdown())
     return 0
 
 
@@ -134,17 +148,17 @@ def _build_on_meta(create_model: Any, name: str) -> Any:
 
 
 def run_models_show(name: str, as_json: bool) -> int:
-    """`vadis models show NAME`: input, parameters, multiply-adds, paper, weights."""
+    """`vadis models show NAME`: idea, paper, input, size, options, published results, weights."""
     from vadis.models import MODELS, create_model
+    from vadis.models import catalogue as listed
     from vadis.models.cost import measure_cost
-    from vadis.models.weights import WEIGHTS
 
     network = name.split(".")[0]
     model = _build_on_meta(create_model, network)
     spec = model.spec
     shape = (1, spec.channels, spec.num_frames, spec.crop, spec.crop)
     cost = measure_cost(model, shape[1:])
-    published = [entry for entry in WEIGHTS.values() if entry.model == network]
+    published = listed.weights_of(network)
     if "." in name:
         published = [entry for entry in published if entry.name == name]
         if not published:
@@ -159,26 +173,55 @@ def run_models_show(name: str, as_json: bool) -> int:
         "gmac": cost.gmac,
         "about": summary,
         "file": str(Path(module.__file__ or "").name),
+        **listed.describe(network),
         "weights": [asdict(entry) for entry in published],
     }
     if as_json:
         print_json(document)
         return 0
     console = _console()
-    console.print(f"{network}  ({document['file']})", style="bold", markup=False)
-    console.print(summary + "\n", markup=False)
-    console.print(
-        f"input (B, C, T, H, W): {shape}; {spec.modality} at {spec.fps or 'native'} fps, "
+
+    def say(text: str = "", style: str = "") -> None:
+        console.print(Text(text, style))
+
+    say(f"{network}  ({document['file']})", "bold")
+    about = " ".join((MODELS[network].__doc__ or "").split())
+    if about:
+        say(about)
+    for paper in listed.papers_of(network):
+        say()
+        say(f"{listed.cite(paper)}{f', arXiv:{paper.arxiv}' if paper.arxiv else ''}", "italic")
+        say(paper.idea)
+    say()
+    stride = f" of stride {spec.frame_stride}" if spec.frame_stride > 1 else ""
+    say(
+        f"input (B, C, T, H, W): {shape}; {spec.modality}, frames{stride} at {spec.fps or 'native'} fps, "
         f"short side {spec.size}, values {spec.value_range[0]:g} to {spec.value_range[1]:g}, "
-        f"mean {spec.mean}, std {spec.std}",
-        markup=False,
+        f"mean {spec.mean}, std {spec.std}"
     )
-    console.print(f"parameters: {cost.num_parameters:,}; multiply-adds: {cost.gmac:.2f} G for one clip")
-    for entry in published:
-        console.print(
-            f"weights {entry.name}: {entry.trained_on}; {entry.claimed or 'no claim'}; {entry.licence}",
-            markup=False,
+    say(f"parameters: {cost.num_parameters:,}; multiply-adds: {cost.gmac:.2f} G for one clip")
+    say("\noptions of create_model, with their defaults:")
+    for option in listed.options_of(network):
+        default = f" = {option.default}" if option.default else ""
+        say(f"  {option.name}: {option.type}{default}")
+    results = listed.results_of(network)
+    if results:
+        say(
+            "\npublished results, copied from the paper or from what the note names (top-1 / top-5, percent):"
         )
+    for result in results:
+        alone = "" if result.model == network else f" (with {result.model})"
+        views = f", {result.views} views" if result.views else ""
+        note = f"; {result.note}" if result.note else ""
+        say(f"  {result.dataset}: {listed.score(result) or 'no accuracy'}{views}{note}{alone}")
+    if published:
+        say("\npublished weights:")
+    for entry in published:
+        claimed = entry.claimed or "no claim"
+        restriction = f" ({entry.restriction})" if entry.restriction else ""
+        say(f"  {entry.name}: {entry.trained_on}; {claimed}; {entry.licence}{restriction}; {entry.check}")
+    say(f"\n{document['file']} says:\n", "bold")
+    say(summary)
     return 0
 
 
@@ -211,14 +254,47 @@ def run_weights_pull(name: str, force: bool) -> int:
 
 
 def run_weights_import(
-    file: Path, model: str, layout: str, out: Path | None, name: str | None, classes: str | None
+    file: Path,
+    model: str,
+    layout: str,
+    out: Path | None,
+    name: str | None,
+    classes: str | None,
+    as_json: bool = False,
 ) -> int:
-    """`vadis weights import FILE --model NAME`: prints the file written."""
-    from vadis.models.weights import import_checkpoint
+    """`vadis weights import FILE --model NAME`: prints the file written; what was found goes to stderr."""
+    from vadis.models.weights import import_checkpoint, read_provenance
 
     path = import_checkpoint(file, model, layout=layout, out=out, name=name, classes=classes)
+    found = read_provenance(path) or {}
+    if as_json:
+        print_json({"file": str(path), **found})
+        return 0
+    sys.stderr.write(f"{spell_out(_tell_import(file.name, found))}\n")
     sys.stdout.write(f"{path}\n")
     return 0
+
+
+def _tell_import(file: str, found: dict[str, Any]) -> str:
+    """What a converted checkpoint turned out to be, in a few sentences."""
+    names = found.get("class_names")
+    classes = f"{found.get('num_classes')} classes"
+    if names:
+        classes += f" ({names[0]}, {names[1]} ...)" if len(names) > 1 else f" ({names[0]})"
+    else:
+        classes += " without names (--classes SET gives them)"
+    told = [f"{file}: layout {found.get('layout')}, {classes}; it is {found.get('name')} now"]
+    if found.get("options"):
+        told.append("it implies " + ", ".join(f"{key}={value!r}" for key, value in found["options"].items()))
+    for key, what in (
+        ("left_out", "keys are no part of the network and left out"),
+        ("beside", "things beside the parameters are passed over"),
+    ):
+        items = found.get(key) or []
+        if items:
+            more = f" and {len(items) - 8} more" if len(items) > 8 else ""
+            told.append(f"{len(items)} {what}: {', '.join(items[:8])}{more}")
+    return "; ".join(told)
 
 
 def run_weights_verify(name: str | None, as_json: bool) -> int:

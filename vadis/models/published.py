@@ -1,6 +1,6 @@
 """The table of published checkpoints: one row each, with its hash, its licence and what it claims.
 
-A row whose network is not in `vadis.models.MODELS` is not listed. Claims are the authors' numbers for
+Each row's network is in `vadis.models.MODELS`. Claims are the authors' numbers for
 that very file under the protocol named; they are not ours.
 """
 
@@ -240,7 +240,7 @@ def _torchvision(model: str, file: str, top1: float, top5: float, **changes: obj
         source=f"torchvision, {file}",
         url=TORCHVISION + file,
         sha256_prefix=file.removesuffix(".pth").rpartition("-")[2],
-        layout="auto",
+        layout="torchvision",
         trained_on="Kinetics-400 from scratch",
         licence="BSD-3-Clause (torchvision)",
         attribution="the torchvision developers",
@@ -261,6 +261,7 @@ _TORCHVISION = (
         "s3d-d76dad2f.pth",
         68.4,
         88.0,
+        layout="torchvision_s3d",
         spec=dataclasses.replace(TORCHVISION_VIDEO, num_frames=128, size=256, crop=224),
         protocol=(
             "15 fps, 1 clip of 128 frames a video; frames squeezed to 256 x 256 without antialiasing "
@@ -280,7 +281,7 @@ _S3D = (
         source="kylemin/S3D, carried by v-iashin/video_features: S3D_kinetics400_torchified.pt",
         url=KYLEMIN + "checkpoint/S3D_kinetics400_torchified.pt",
         git_blob_sha1="65b27cbb412937b3dd705f4216cb822d679535df",
-        layout="auto",
+        layout="kylemin",
         trained_on="Kinetics-400",
         licence="MIT",
         attribution="Kyle Min (kylemin/S3D)",
@@ -365,7 +366,7 @@ def _timesformer(model: str, repository: str, data: str, commit: str, claimed: s
         modality="rgb",
         source=f"model hub, facebook/{repository}, pytorch_model.bin",
         url=f"{HUB}{repository}/resolve/{commit}/pytorch_model.bin",
-        layout="auto",
+        layout="transformers_timesformer",
         trained_on=f"ImageNet-21k, then {data}",
         licence="CC-BY-NC-4.0",
         restriction=NON_COMMERCIAL,
@@ -415,19 +416,4 @@ _TIMESFORMER = (
 
 _ROWS = (*_I3D, *_TORCHVISION, *_S3D, *_FAIR, *_TIMESFORMER)
 
-AWAITED: tuple[str, ...] = (
-    "r3d_18",
-    "mc3_18",
-    "r2plus1d_18_per_block",
-    "c2d_r50_8x8",
-    "i3d_r50_8x8",
-    "slow_r50_4x16",
-    "slow_r50_8x8",
-    "slowfast_r50_4x16",
-    "slowfast_r50_8x8",
-    "slowfast_r101_8x8_all",
-    "slowfast_r101_16x8",
-)
-"""Networks that are still to come; a test says which of them has come and can be taken off."""
-
-WEIGHTS: dict[str, PublishedWeights] = {row.name: row for row in _ROWS if row.model not in AWAITED}
+WEIGHTS: dict[str, PublishedWeights] = {row.name: row for row in _ROWS}

@@ -1,0 +1,161 @@
+"""The catalogue: its facts are those of the networks, and its page is the one that is kept in docs."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from vadis import inspection
+from vadis.models import MODELS, catalogue, create_model
+from vadis.models.contract import Paper, Result
+
+DOCS = Path(__file__).parent.parent / "docs"
+AGAIN = "run `python -m vadis.models.catalogue`, then `vadis models --markdown > docs/models.md`"
+
+
+def test_the_facts_are_of_every_network() -> None:
+    assert list(catalogue.read_facts()) == list(MODELS), AGAIN
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", catalogue.groups(MODELS))
+def test_the_facts_are_what_the_networks_are(file: str) -> None:
+    known = catalogue.read_facts()
+    for name in catalogue.groups(MODELS)[file]:
+        assert known[name] == catalogue.measure_facts(name), AGAIN
+
+
+def test_the_page_is_the_one_in_docs() -> None:
+    assert (DOCS / "models.md").read_text("utf-8") == catalogue.markdown(), AGAIN
+
+
+def test_the_page_names_every_network_file_paper_and_result() -> None:
+    page = catalogue.markdown()
+    for name in MODELS:
+        assert f"\n| `{name}` |" in page
+        assert f"../vadis/models/{catalogue.file_of(name)}.py" in page
+        for paper in catalogue.papers_of(name):
+            assert paper.title in page
+            assert paper.idea in page
+            assert f"https://arxiv.org/abs/{paper.arxiv}" in page or not paper.arxiv
+        for row in catalogue.weights_of(name):
+            assert f"`{row.name}`" in page
+    assert "None is ours" in page
+    for line in page.splitlines():
+        if line.startswith("| `i3d_inception` | rgb"):
+            assert "rgb, 64 frames, 224 x 224 | 12.70 M | 111.2 G |" in line
+            assert line.endswith("| 71.1 / 89.3 (Kinetics-400 test) |")
+            break
+    else:
+        pytest.fail("no line of I3D")
+
+
+def test_links_of_the_page_lead_somewhere() -> None:
+    for name in MODELS:
+        assert (DOCS / f"../vadis/models/{catalogue.file_of(name)}.py").is_file()
+
+
+def test_views_stand_beside_the_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = Paper(
+        "A title",
+        "A, B and C",
+        "CVPR 2000",
+        "",
+        "An idea.",
+        (
+            Result("i3d_inception", "Kinetics-400 val", 70.0, None, "10x3", "with | in it"),
+            Result("i3d_inception i3d_inception_flow", "UCF-101", None, None, "", "no number"),
+        ),
+    )
+    monkeypatch.setattr(catalogue, "papers_of", lambda name: (paper,))
+    page = catalogue.markdown()
+    assert "| 111.2 G x 30 |" in page
+    assert "| `i3d_inception` | Kinetics-400 val | 70.0 | 10x3 | with \\| in it |" in page
+    assert "| `i3d_inception`, `i3d_inception_flow` | UCF-101 |  |  | no number |" in page
+
+
+@pytest.mark.parametrize(
+    ("views", "count"), [("10x3", 30), ("1", 1), ("1x3", 3), ("", None), ("whole video", None)]
+)
+def test_views_are_counted(views: str, count: int | None) -> None:
+    assert catalogue.num_views(Result("x", "y", 1.0, views=views)) == count
+
+
+@pytest.mark.parametrize(
+    ("top1", "top5", "printed"),
+    [(88.0, None, "88.0"), (71.46, 89.7, "71.46 / 89.7"), (None, None, ""), (None, 90.0, "90.0")],
+)
+def test_numbers_are_printed_as_published(top1: float | None, top5: float | None, printed: str) -> None:
+    assert catalogue.score(Result("x", "y", top1, top5)) == printed
+
+
+def test_a_paper_is_cited_in_one_line() -> None:
+    paper = Paper("Title", "Ann A, Ben B, Cyd C and Dan D", "CVPR 2000", "", "")
+    assert catalogue.cite(paper) == "Title (Ann A, Ben B, Cyd C and Dan D, CVPR 2000)"
+    assert catalogue.cite(paper, brief=True) == "Title (Ann A et al., CVPR 2000)"
+    two = dataclasses.replace(paper, authors="A, B and C")
+    assert catalogue.cite(two, brief=True) == "Title (A, B and C, CVPR 2000)"
+
+
+def test_options_are_those_of_the_function() -> None:
+    options = {option.name: option for option in catalogue.options_of("i3d_inception")}
+    assert "num_classes" not in options
+    assert "tiny" not in options
+    assert (options["in_channels"].default, options["in_channels"].type) == ("3", "int")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_option_that_is_shown_is_taken(name: str) -> None:
+    for option in catalogue.options_of(name):
+        assert option.default != "<class 'inspect._empty'>"
+        if option.default:
+            create_model(name, tiny=True, **{option.name: ast.literal_eval(option.default)})
+
+
+def test_a_list_builds_no_network(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Building all of them takes many seconds; a list may not."""
+
+    def refuse(name: str) -> catalogue.Facts:
+        raise AssertionError(f"{name} is built; {AGAIN}")
+
+    monkeypatch.setattr(catalogue, "measure_facts", refuse)
+    assert inspection.run_models_list("*", as_json=False) == 0
+    shown = capsys.readouterr().out
+    for name in MODELS:
+        assert f"  {name} " in shown
+    assert max(map(len, shown.splitlines())) < 160
+
+
+def test_a_network_that_the_file_lacks_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = catalogue.read_facts()
+    monkeypatch.setattr(catalogue, "FACTS_FILE", tmp_path / "facts.csv")
+    catalogue.write_facts([known["i3d_inception"]])
+    assert catalogue.read_facts() == {"i3d_inception": known["i3d_inception"]}
+    assert catalogue.list_facts(["i3d_inception", "i3d_inception_flow"]) == [
+        known["i3d_inception"],
+        known["i3d_inception_flow"],
+    ]
+
+
+def test_one_network_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert inspection.run_models_show("i3d_inception", as_json=False) == 0
+    shown = capsys.readouterr().out
+    model = create_model("i3d_inception", tiny=True)
+    assert model.spec.num_frames  # the network itself is there
+    for part in (
+        "Quo Vadis, Action Recognition?",
+        "arXiv:1705.07750",
+        "Give an image network",
+        "in_channels: int = 3",
+        "parameters: 12,697,264",
+        "copied from the paper",
+        "Kinetics-400 test: 71.1 / 89.3",
+        "i3d_inception.k400: Kinetics-400 from scratch",
+        "pinned by hash",
+    ):
+        assert part in shown
