@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from vadis import inspection
+from vadis import models as models_package
 from vadis.models import MODELS, catalogue, create_model
 from vadis.models.contract import Paper, Result
 
+MODELS_FILE = str(models_package.__file__)
 DOCS = Path(__file__).parent.parent / "docs"
 AGAIN = "run `python -m vadis.models.catalogue`, then `vadis models --markdown > docs/models.md`"
 
 
 def test_the_facts_are_of_every_network() -> None:
-    assert list(catalogue.read_facts()) == list(MODELS), AGAIN
+    facts = catalogue.read_facts()
+    assert list(facts) == list(MODELS), AGAIN
+    for name, row in facts.items():
+        assert row.file == f"{catalogue.file_of(name)}.py", AGAIN
+        assert row.weights == tuple(each.name for each in catalogue.weights_of(name)), AGAIN
+        assert row.paper in {"", *(catalogue.cite(each, brief=True) for each in catalogue.papers_of(name))}, (
+            AGAIN
+        )
 
 
 @pytest.mark.slow
@@ -115,20 +127,37 @@ def test_every_option_that_is_shown_is_taken(name: str) -> None:
             create_model(name, tiny=True, **{option.name: ast.literal_eval(option.default)})
 
 
-def test_a_list_builds_no_network(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_list_names_every_network_and_waits_for_nothing() -> None:
+    """Building all of them takes a minute, and importing PyTorch some seconds: a list may do neither."""
+    script = (
+        "import sys\nfrom vadis.inspection import run_models_list\n"
+        "assert run_models_list('*', as_json=False) == 0\n"
+        "assert 'torch' not in sys.modules, 'PyTorch was imported'"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + AGAIN
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == [
+        name for names in catalogue.groups(MODELS).values() for name in names
+    ]
+    assert max(map(len, lines)) < 160
+    assert "i3d.py  Quo Vadis, Action Recognition?" in lines[0]
+    first = " ".join(lines[1].split())
+    assert first == "i3d_inception rgb, 64 frames, 224 x 224 12.7 M 111.2 G 5 files of weights"
+
+
+def test_a_network_that_was_just_added_is_listed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Building all of them takes many seconds; a list may not."""
+    monkeypatch.setattr(inspection, "_names_in_source", lambda path: {"something_new"})
+    asked = {"i3d_inception": catalogue.read_facts()["i3d_inception"]}
+    monkeypatch.setattr(catalogue, "list_facts", lambda: list(asked.values()))
+    assert inspection.run_models_list("*", as_json=True) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["i3d_inception"]
 
-    def refuse(name: str) -> catalogue.Facts:
-        raise AssertionError(f"{name} is built; {AGAIN}")
 
-    monkeypatch.setattr(catalogue, "measure_facts", refuse)
-    assert inspection.run_models_list("*", as_json=False) == 0
-    shown = capsys.readouterr().out
-    for name in MODELS:
-        assert f"  {name} " in shown
-    assert max(map(len, shown.splitlines())) < 160
+def test_names_are_read_from_the_source() -> None:
+    assert inspection._names_in_source(Path(MODELS_FILE)) == set(MODELS)
 
 
 def test_a_network_that_the_file_lacks_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,10 @@ Each `run_...` prints to standard output (tables, or one JSON document) and retu
 
 from __future__ import annotations
 
+import ast
+import csv
+import fnmatch
+import itertools
 import json
 import sys
 from dataclasses import asdict
@@ -94,41 +98,60 @@ def _print_info(info: VideoInfo) -> None:
 
 def run_models_list(pattern: str, as_json: bool) -> int:
     """`vadis models [PATTERN]`: networks by paper, and how many published weights each has."""
-    from vadis.models import catalogue as listed
-    from vadis.models import list_models
-
-    names = list_models(pattern)
-    if not names:
-        raise ValueError(f"no model matches {pattern!r}; there are: {', '.join(list_models())}")
-    facts = {row.name: row for row in listed.list_facts(names)}
-    weights = {name: [row.name for row in listed.weights_of(name)] for name in names}
+    rows = _list_models()
+    found = [row for row in rows if fnmatch.fnmatchcase(row["name"], pattern)]
+    if not found:
+        names = ", ".join(sorted(row["name"] for row in rows))
+        raise ValueError(f"no model matches {pattern!r}; there are: {names}")
     if as_json:
-        print_json(
-            [
-                {**asdict(facts[name]), "file": f"{listed.file_of(name)}.py", "weights": weights[name]}
-                for name in names
-            ]
-        )
+        print_json(found)
         return 0
     console = _console()
-    wide = [max(len(text) for text in column) for column in ([*names], [facts[name].input for name in names])]
-    for file, members in listed.groups(names).items():
-        papers = listed.papers_of(members[0])
-        about = listed.cite(papers[0], brief=True) if papers else ""
-        console.print(Text.assemble((f"{file}.py", "bold"), "  ", about))
-        for name in members:
-            row, count = facts[name], len(weights[name])
-            size, cost = f"{row.parameters / 1e6:.1f} M", f"{row.gmac:.1f} G"
-            found = "" if not count else "1 file of weights" if count == 1 else f"{count} files of weights"
-            line = f"  {name:{wide[0]}}  {row.input:{wide[1]}}  {size:>8}  {cost:>9}  {found}"
+    wide = [max(len(row[key]) for row in found) for key in ("name", "input")]
+    for (file, paper), members in itertools.groupby(found, lambda row: (row["file"], row["paper"])):
+        console.print(Text.assemble((file, "bold"), "  ", paper))
+        for row in members:
+            size, cost, count = (
+                f"{row['parameters'] / 1e6:.1f} M",
+                f"{row['gmac']:.1f} G",
+                len(row["weights"]),
+            )
+            weights = "" if not count else "1 file of weights" if count == 1 else f"{count} files of weights"
+            line = f"  {row['name']:{wide[0]}}  {row['input']:{wide[1]}}  {size:>8}  {cost:>9}  {weights}"
             console.print(Text(line.rstrip()))
-    console.print(
-        Text(
-            "M: million parameters; G: billion multiply-adds a clip. `vadis models show NAME` tells more.",
-            "dim",
-        )
-    )
+    note = "M: million parameters; G: billion multiply-adds a clip. `vadis models show NAME` tells more."
+    console.print(Text(note, "dim"))
     return 0
+
+
+def _list_models() -> list[dict[str, Any]]:
+    """The facts of every network in the order of `MODELS`, of one file together.
+
+    They are read from the file that is kept of them, which takes no PyTorch and so no waiting; where the
+    names in it are not those in `MODELS` (a network has just been added) the networks themselves are asked.
+    """
+    folder = Path(__file__).parent / "models"
+    with (folder / "facts.csv").open(encoding="utf-8", newline="") as file:
+        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    if {row["name"] for row in rows} != _names_in_source(folder / "__init__.py"):
+        from vadis.models.catalogue import list_facts
+
+        rows = [asdict(facts) for facts in list_facts()]
+    else:
+        for row in rows:
+            row |= {key: int(row[key]) for key in ("num_frames", "crop", "parameters")}
+            row |= {"gmac": float(row["gmac"]), "weights": row["weights"].split()}
+    files = list(dict.fromkeys(row["file"] for row in rows))
+    return sorted(rows, key=lambda row: files.index(row["file"]))
+
+
+def _names_in_source(path: Path) -> set[str]:
+    """The keys of the literal `MODELS` in a Python file, read without running it."""
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "MODELS":
+            keys = node.value.keys if isinstance(node.value, ast.Dict) else []
+            return {str(key.value) for key in keys if isinstance(key, ast.Constant)}
+    return set()
 
 
 def run_models_markdown() -> int:

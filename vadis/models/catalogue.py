@@ -3,7 +3,8 @@
 `docs/models.md` is made here, of `MODELS`, of each file's `PAPERS` and of the table of weights
 (`vadis models --markdown`). Sizes come from `facts.csv` beside this file, because building a hundred
 networks takes far longer than reading a list may; `python -m vadis.models.catalogue` measures them anew,
-and a test compares. A network that the file lacks is measured on the spot.
+and a test compares. A network that the file lacks is measured on the spot. The plain list (`vadis models`)
+reads that file alone, so that it need not wait for PyTorch.
 """
 
 from __future__ import annotations
@@ -32,28 +33,22 @@ FACTS_FILE = Path(__file__).with_name("facts.csv")
 
 @dataclass(frozen=True)
 class Facts:
-    """What a network takes and costs: its default build, for one clip.
+    """What a network takes and costs: its default build, for one clip; and where it comes from, in short.
 
-    `crop` is in pixels, `gmac` in 10^9 multiply-adds. `frame_stride` counts frames at `fps` (Hz; None: the
-    video's own).
+    `input` says in words what goes in; `crop` is in pixels, `gmac` in 10^9 multiply-adds. `paper` is the
+    first that its `file` names; `weights` are names of published ones.
     """
 
     name: str
+    file: str
+    paper: str
+    input: str
     modality: str
-    channels: int
     num_frames: int
-    frame_stride: int
-    fps: float | None
     crop: int
     parameters: int
     gmac: float
-
-    @property
-    def input(self) -> str:
-        """What goes in, in words: "rgb, 32 frames of stride 2, 256 x 256"."""
-        stride = f" of stride {self.frame_stride}" if self.frame_stride > 1 else ""
-        frames = "1 frame" if self.num_frames == 1 else f"{self.num_frames} frames"
-        return f"{self.modality}, {frames}{stride}, {self.crop} x {self.crop}"
+    weights: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -74,16 +69,20 @@ def measure_facts(name: str) -> Facts:
         model = MODELS[name]()
     spec = model.spec
     cost = measure_cost(model, (spec.channels, spec.num_frames, spec.crop, spec.crop))
+    frames = "1 frame" if spec.num_frames == 1 else f"{spec.num_frames} frames"
+    stride = f" of stride {spec.frame_stride}" if spec.frame_stride > 1 else ""
+    papers = papers_of(name)
     return Facts(
-        name,
-        spec.modality,
-        spec.channels,
-        spec.num_frames,
-        spec.frame_stride,
-        spec.fps,
-        spec.crop,
-        cost.num_parameters,
-        round(cost.gmac, 3),
+        name=name,
+        file=f"{file_of(name)}.py",
+        paper=cite(papers[0], brief=True) if papers else "",
+        input=f"{spec.modality}, {frames}{stride}, {spec.crop} x {spec.crop}",
+        modality=spec.modality,
+        num_frames=spec.num_frames,
+        crop=spec.crop,
+        parameters=cost.num_parameters,
+        gmac=round(cost.gmac, 3),
+        weights=tuple(row.name for row in weights_of(name)),
     )
 
 
@@ -95,9 +94,8 @@ def read_facts() -> dict[str, Facts]:
 
 
 def _parse(row: dict[str, str]) -> Facts:
-    numbers = {key: int(row[key]) for key in ("channels", "num_frames", "frame_stride", "crop", "parameters")}
-    fps = float(row["fps"]) if row["fps"] else None
-    return Facts(row["name"], row["modality"], fps=fps, gmac=float(row["gmac"]), **numbers)
+    values: dict[str, Any] = {**row, "gmac": float(row["gmac"]), "weights": tuple(row["weights"].split())}
+    return Facts(**{**values, **{key: int(row[key]) for key in ("num_frames", "crop", "parameters")}})
 
 
 def write_facts(facts: Iterable[Facts]) -> None:
@@ -106,8 +104,7 @@ def write_facts(facts: Iterable[Facts]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(field.name for field in dataclasses.fields(Facts))
         for row in facts:
-            values = dataclasses.asdict(row).values()
-            writer.writerow("" if value is None else value for value in values)
+            writer.writerow({**dataclasses.asdict(row), "weights": " ".join(row.weights)}.values())
 
 
 def list_facts(names: Iterable[str] | None = None) -> list[Facts]:
