@@ -326,7 +326,8 @@ class OwnAttention(Attention):
         copies = cls_B1D[:, None].expand(-1, math.prod(parts), -1, -1)
         if divides_evenly(self.step, grid):
             y = self.attend(torch.cat((copies, split_groups(patches_BTHWD, self.step)), dim=2))
-            return y[:, :, 0].mean(1, keepdim=True), merge_groups(y[:, :, 1:], self.step, grid)
+            cls, patches = y.split((1, y.shape[2] - 1), dim=2)
+            return cls.mean(1), merge_groups(patches, self.step, grid)
         # groups of several sizes: one long sequence, in which a copy belongs to the group of its number
         labels = patch_labels(self.step, grid, cls_B1D.device).flatten()
         labels = torch.cat((torch.arange(copies.shape[1], device=labels.device), labels))
@@ -378,7 +379,8 @@ class Block(nn.Module):
         cls_more, more = self.attention(cls, patches)
         x = torch.cat((cls + cls_more, (patches + more).flatten(1, 3)), dim=1)
         x = x + self.mlp(x)
-        return x[:, :1], x[:, 1:].unflatten(1, patches.shape[1:4])
+        cls, rest = x.split((1, x.shape[1] - 1), dim=1)  # two slices would cost more in backward
+        return cls, rest.unflatten(1, patches.shape[1:4])
 
 
 class TimeSformer(VideoModel):
