@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import io
+import json
 import logging
 import re
 import threading
@@ -13,8 +14,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from made_weights import all_by_the_rule
 from torchvision.models import video
 
 from vadis import downloads
@@ -24,6 +27,8 @@ from vadis.models import MODELS, create_model, weights
 from vadis.models.layouts import LAYOUTS
 from vadis.models.published import _ROWS, WEIGHTS
 from vadis.models.weights import WeightsError, class_names
+
+GOLDEN = Path(__file__).parent / "golden" / "parity"
 
 # --- the rows
 
@@ -35,7 +40,7 @@ def test_each_row_of_the_table_can_be_used() -> None:
         assert weights.NAME.fullmatch(name)
         assert row.model in MODELS
         assert name.partition(".")[0] == row.model
-        assert row.layout in (*LAYOUTS, "auto")
+        assert row.layout in LAYOUTS
         assert row.sha256 is None or re.fullmatch("[0-9a-f]{64}", row.sha256)
         assert row.git_blob_sha1 is None or re.fullmatch("[0-9a-f]{40}", row.git_blob_sha1)
         assert row.sha256_prefix is None or re.fullmatch("[0-9a-f]{8}", row.sha256_prefix)
@@ -243,6 +248,70 @@ def test_torchvision_s_files_become_networks_that_answer_as_torchvision_s(
     publish(monkeypatch, server, name, file, content, sha256_prefix="00000000")
     with pytest.raises(DownloadError, match="sha256 that begins with 00000000"):
         weights.pull(name, force=True)
+
+
+# --- what pytorchvideo and PySlowFast keep in their zoos
+
+
+def as_pytorchvideo(key: str) -> str:
+    """A key of PySlowFast's SlowFast in pytorchvideo's spelling, by how the two are built."""
+    leaf = r"\.(weight|bias|running_mean|running_var|num_batches_tracked)"
+    for pattern, spelling in (
+        (rf"s1\.pathway(\d)_stem\.conv{leaf}", r"blocks.0.multipathway_blocks.\1.conv.\2"),
+        (rf"s1\.pathway(\d)_stem\.bn{leaf}", r"blocks.0.multipathway_blocks.\1.norm.\2"),
+        (rf"s(\d)_fuse\.conv_f2s{leaf}", r"blocks.<\1>.multipathway_fusion.conv_fast_to_slow.\2"),
+        (rf"s(\d)_fuse\.bn{leaf}", r"blocks.<\1>.multipathway_fusion.norm.\2"),
+        (
+            rf"s(\d)\.pathway(\d)_res(\d+)\.branch1{leaf}",
+            r"blocks.<\1>.multipathway_blocks.\2.res_blocks.\3.branch1_conv.\4",
+        ),
+        (
+            rf"s(\d)\.pathway(\d)_res(\d+)\.branch1_bn{leaf}",
+            r"blocks.<\1>.multipathway_blocks.\2.res_blocks.\3.branch1_norm.\4",
+        ),
+        (
+            rf"s(\d)\.pathway(\d)_res(\d+)\.branch2\.([abc]){leaf}",
+            r"blocks.<\1>.multipathway_blocks.\2.res_blocks.\3.branch2.conv_\4.\5",
+        ),
+        (
+            rf"s(\d)\.pathway(\d)_res(\d+)\.branch2\.([abc])_bn{leaf}",
+            r"blocks.<\1>.multipathway_blocks.\2.res_blocks.\3.branch2.norm_\4.\5",
+        ),
+        (rf"head\.projection{leaf}", r"blocks.6.proj.\1"),
+    ):
+        match = re.fullmatch(pattern, key)
+        if match:
+            return re.sub(r"<(\d)>", lambda stage: str(int(stage[1]) - 1), match.expand(spelling))
+    raise AssertionError(f"{key} has no rule")
+
+
+@pytest.mark.slow
+def test_a_file_of_pytorchvideo_s_zoo_answers_as_the_authors_network(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The authors' output for weights made by a rule; the file with all that the zoo saves beside them."""
+    document = json.loads((GOLDEN / "sf_slowfast_4x16_r50.json").read_text())
+    theirs = all_by_the_rule(document["state"], document["weight_scale"])
+    state = {as_pytorchvideo(key): torch.from_numpy(array) for key, array in theirs.items()}
+    optimiser = {"state": {0: {"momentum_buffer": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]}
+    whole = {
+        "epoch": 195,
+        "model_state": state,
+        "optimizer_state": optimiser,
+        "cfg": "MODEL:\n  ARCH: slowfast",
+    }
+    publish(monkeypatch, server, "slowfast_r50_4x16.k400", "SLOWFAST_4x16_R50.pyth", saved(whole))
+    with caplog.at_level(logging.WARNING):
+        model = create_model("slowfast_r50_4x16.k400").eval()
+    assert "the publisher states none" in caplog.text
+    assert model.class_names == class_names("kinetics400")
+    noise = np.random.default_rng(0).standard_normal(document["input_shape"]).astype(np.float32)
+    with torch.inference_mode():
+        found = model(torch.from_numpy(noise)).flatten().numpy()
+    wanted = np.array(document["output"])
+    assert abs(found - wanted).max() <= 1e-4 * wanted.std()
+    beside = weights.load("slowfast_r50_4x16.k400").metadata["beside"]
+    assert beside == ["epoch (int)", "optimizer_state (dict)", "cfg (str)"]
 
 
 # Around the conversion: a small network's file, and a table whose row it is.

@@ -298,10 +298,12 @@ PYTORCHVIDEO = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/"
 PYSLOWFAST = "https://dl.fbaipublicfiles.com/pyslowfast/model_zoo/kinetics400/"
 
 
-def _fair(model: str, zoo: str, file: str, num_frames: int, stride: int, claimed: str) -> PublishedWeights:
+def _fair(
+    model: str, zoo: str, file: str, layout: str, frames: tuple[int, int], top1: str, top5: str
+) -> PublishedWeights:
     """A row of the zoo of pytorchvideo or of PySlowFast; neither states hashes.
 
-    `num_frames` and `stride` are of the tensor that goes in: those of the Fast pathway where there is one.
+    `frames`: number and stride of the tensor that goes in, the Fast pathway's where there is one.
     """
     is_pytorchvideo = zoo == PYTORCHVIDEO
     return PublishedWeights(
@@ -310,33 +312,62 @@ def _fair(model: str, zoo: str, file: str, num_frames: int, stride: int, claimed
         modality="rgb",
         source=f"{'pytorchvideo' if is_pytorchvideo else 'PySlowFast'} model zoo, {file}",
         url=zoo + file,
-        layout="auto",
-        trained_on="Kinetics-400 from scratch",
-        licence="Apache-2.0",
-        attribution=f"the {'PyTorchVideo' if is_pytorchvideo else 'PySlowFast'} developers (FAIR)",
+        layout=layout,
+        trained_on="Kinetics-400",
+        licence="Apache-2.0 (pytorchvideo and PySlowFast)",
+        attribution=f"the developers of {'PyTorchVideo' if is_pytorchvideo else 'PySlowFast'} (FAIR)",
         classes="kinetics400",
-        spec=dataclasses.replace(FAIR_VIDEO, num_frames=num_frames, frame_stride=stride),
+        spec=dataclasses.replace(FAIR_VIDEO, num_frames=frames[0], frame_stride=frames[1]),
         protocol=THIRTY_VIEWS,
-        claimed=f"Kinetics-400 val: {claimed}",
+        claimed=f"Kinetics-400 val: top-1 {top1}, top-5 {top5}",
     )
 
 
-_FAIR = (
-    _fair("c2d_r50_8x8", PYTORCHVIDEO, "C2D_8x8_R50.pyth", 8, 8, "top-1 71.46, top-5 89.68"),
-    _fair("i3d_r50_8x8", PYTORCHVIDEO, "I3D_8x8_R50.pyth", 8, 8, "top-1 73.27, top-5 90.70"),
-    _fair("slow_r50_4x16", PYTORCHVIDEO, "SLOW_4x16_R50.pyth", 4, 16, "top-1 72.40, top-5 90.18"),
-    _fair("slow_r50_8x8", PYTORCHVIDEO, "SLOW_8x8_R50.pyth", 8, 8, "top-1 74.58, top-5 91.63"),
-    _fair("slowfast_r50_4x16", PYTORCHVIDEO, "SLOWFAST_4x16_R50.pyth", 32, 2, "top-1 75.34, top-5 91.89"),
-    _fair("slowfast_r50_8x8", PYTORCHVIDEO, "SLOWFAST_8x8_R50.pyth", 32, 2, "top-1 76.94, top-5 92.69"),
-    _fair("slowfast_r101_8x8_all", PYTORCHVIDEO, "SLOWFAST_8x8_R101.pyth", 32, 2, "top-1 77.90, top-5 93.27"),
-    _fair(
-        "slowfast_r101_16x8", PYTORCHVIDEO, "SLOWFAST_16x8_R101_50_50.pyth", 64, 2, "top-1 78.70, top-5 93.61"
-    ),
-    _fair("i3d_r50_8x8", PYSLOWFAST, "I3D_8x8_R50.pkl", 8, 8, "top-1 73.5, top-5 90.8"),
-    _fair("slow_r50_4x16", PYSLOWFAST, "SLOWONLY_4x16_R50.pkl", 4, 16, "top-1 72.7, top-5 90.3"),
-    _fair("slow_r50_8x8", PYSLOWFAST, "SLOWONLY_8x8_R50.pkl", 8, 8, "top-1 74.8, top-5 91.6"),
-    _fair("slowfast_r50_4x16", PYSLOWFAST, "SLOWFAST_4x16_R50.pkl", 32, 2, "top-1 75.6, top-5 92.0"),
-    _fair("slowfast_r50_8x8", PYSLOWFAST, "SLOWFAST_8x8_R50.pkl", 32, 2, "top-1 77.0, top-5 92.6"),
+_POOLED, _SLOW, _SLOWFAST = "pytorchvideo_pooled", "pytorchvideo_slow", "pytorchvideo_slowfast"
+_C2, _C2_SLOWFAST = "pyslowfast_caffe2_resnet", "pyslowfast_caffe2_slowfast"
+_FAIR = tuple(
+    _fair(*row)
+    for row in (
+        ("c2d_r50_8x8", PYTORCHVIDEO, "C2D_8x8_R50.pyth", _POOLED, (8, 8), "71.46", "89.68"),
+        ("i3d_r50_8x8", PYTORCHVIDEO, "I3D_8x8_R50.pyth", _POOLED, (8, 8), "73.27", "90.70"),
+        ("slow_r50_4x16", PYTORCHVIDEO, "SLOW_4x16_R50.pyth", _SLOW, (4, 16), "72.40", "90.18"),
+        ("slow_r50_8x8", PYTORCHVIDEO, "SLOW_8x8_R50.pyth", _SLOW, (8, 8), "74.58", "91.63"),
+        ("slowfast_r50_4x16", PYTORCHVIDEO, "SLOWFAST_4x16_R50.pyth", _SLOWFAST, (32, 2), "75.34", "91.89"),
+        ("slowfast_r50_8x8", PYTORCHVIDEO, "SLOWFAST_8x8_R50.pyth", _SLOWFAST, (32, 2), "76.94", "92.69"),
+        (
+            "slowfast_r101_8x8_all",
+            PYTORCHVIDEO,
+            "SLOWFAST_8x8_R101.pyth",
+            _SLOWFAST,
+            (32, 2),
+            "77.90",
+            "93.27",
+        ),
+        (
+            "slowfast_r101_16x8",
+            PYTORCHVIDEO,
+            "SLOWFAST_16x8_R101_50_50.pyth",
+            _SLOWFAST,
+            (64, 2),
+            "78.70",
+            "93.61",
+        ),
+        (
+            "c2d_r50_8x8",
+            PYSLOWFAST,
+            "C2D_NOPOOL_8x8_R50.pkl",
+            "pyslowfast_caffe2_c2d",
+            (8, 8),
+            "67.2",
+            "87.8",
+        ),
+        ("i3d_r50_8x8", PYSLOWFAST, "I3D_8x8_R50.pkl", _C2, (8, 8), "73.5", "90.8"),
+        ("i3d_r50_8x8_nl5", PYSLOWFAST, "I3D_NLN_8x8_R50.pkl", _C2, (8, 8), "74.0", "91.1"),
+        ("slow_r50_4x16", PYSLOWFAST, "SLOWONLY_4x16_R50.pkl", _C2, (4, 16), "72.7", "90.3"),
+        ("slow_r50_8x8", PYSLOWFAST, "SLOWONLY_8x8_R50.pkl", _C2, (8, 8), "74.8", "91.6"),
+        ("slowfast_r50_4x16", PYSLOWFAST, "SLOWFAST_4x16_R50.pkl", _C2_SLOWFAST, (32, 2), "75.6", "92.0"),
+        ("slowfast_r50_8x8", PYSLOWFAST, "SLOWFAST_8x8_R50.pkl", _C2_SLOWFAST, (32, 2), "77.0", "92.6"),
+    )
 )
 
 HUB = "https://huggingface.co/facebook/"
