@@ -46,16 +46,17 @@ Where code differs from the paper, the paper's form is the default for 32x2 and 
 and 32x4; options give the others:
 - `pooling`: "padded" centres windows, as the paper's sizes demand. The released Caffe2 networks (72.0, 73.9,
   73.6, 74.9 for 32x2) have "caffe2": pool1 2x3x3 and pool2 2x1x1 without padding, 55 x 55 positions in
-  res2. mmaction2's I3D (73.5) has "mmaction2": pool1 skips each second frame instead of comparing.
+  res2. mmaction2's I3D (73.3) has "mmaction2": pool1 skips each second frame instead of comparing.
 - `halve_time=False` leaves pool2 out: PySlowFast's C2D zoo weights (67.2) are of that kind.
 - `scaled` divides theta . phi by the root of the inner width before the softmax, which the paper does not
-  mention; the authors' code and PySlowFast do it, mmaction2 (74.7 to 74.8) and AlexHex7's port do not.
+  mention; the authors' code and PySlowFast do it, mmaction2's networks (74.7) and AlexHex7's port do not.
 - `pool_first=False` takes the maximum after phi and g instead, as mmaction2 and AlexHex7 do.
 - `group_frames=4`: in the authors' 128x1 and 32x4 code, positions of res3, where maps are large, look at
   groups of 4 frames only. The paper does not say so, and its count (282 G multiply-adds for 128x1 at 256 x
   256) is that of looking at all, the default here for 128x1; "32x4" exists in their code only.
 - `head_window=7`: pytorchvideo averages windows of 7x7 positions; on maps larger than that (256 pixels)
   it weighs the middle more than a mean over everything does.
+- `pixels="imagenet"`: mmaction2's networks take ImageNet's mean and deviation, not 0.45 and 0.225.
 - Weights start from He's normal rule (fan out) and residual branches at zero, as in PySlowFast; the paper
   starts from ImageNet (see `vadis.models.inflate`).
 
@@ -76,13 +77,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vadis.models.contract import Paper, Result, VideoModel
-from vadis.models.layers import check_clip, fresh_classifier, make_spec
+from vadis.models.layers import IMAGENET_MEAN, IMAGENET_STD, check_clip, fresh_classifier, make_spec
 from vadis.records import ClipSpec
 
 Size3 = tuple[int, int, int]
 Pairwise = Literal["gaussian", "embedded_gaussian", "dot_product", "concatenation"]
 Extent = Literal["spacetime", "space", "time"]
 Pooling = Literal["padded", "caffe2", "mmaction2"]
+Pixels = Literal["authors", "imagenet"]
 Places = Mapping[str, Sequence[int]]
 """After which blocks of which stage non-local blocks stand: {"res3": [1, 3]}."""
 
@@ -90,12 +92,18 @@ STAGES = ("res2", "res3", "res4", "res5")
 BLOCKS: dict[int, tuple[int, ...]] = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 TINY_BLOCKS = (1, 2, 2, 1)
 TINY_WIDTH = 8
-MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
+PIXELS = {
+    "authors": ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225)),
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+}
+"""Mean and standard deviation of what goes in: the authors', PySlowFast's, pytorchvideo's; mmaction2's."""
+
 
 K400 = "Kinetics-400 val"
 REPOSITORY = "the authors' repository"
 PYSLOWFAST = "PySlowFast zoo"
 PYTORCHVIDEO = "pytorchvideo zoo"
+MMACTION2 = "mmaction2 zoo, its pooling and pixels"
 
 PAPERS: tuple[Paper, ...] = (
     Paper(
@@ -143,6 +151,8 @@ PAPERS: tuple[Paper, ...] = (
             Result("i3d_r50_8x8_nl5", K400, 74.0, 91.1, "10x3", PYSLOWFAST),
             Result("c2d_r50_8x8", K400, 71.46, 89.68, "10x3", PYTORCHVIDEO),
             Result("i3d_r50_8x8", K400, 73.27, 90.70, "10x3", PYTORCHVIDEO),
+            Result("i3d_r50_32x2", K400, 73.27, 90.92, "10x3", f"ImageNet; {MMACTION2}"),
+            Result("i3d_r50_32x2_nl5", K400, 74.71, 91.81, "10x3", f"ImageNet; {MMACTION2}"),
             Result("i3d_r101_128x1_nl5", "Charades val", 37.5, None, "", "mean AP; from Kinetics-400"),
         ),
     ),
@@ -729,9 +739,17 @@ def plan_nonlocals(plan: Plan, places: Places, **options: Any) -> Plan:
     return replace(plan, nonlocal_after=after, nonlocal_options=tuple(options.items()))
 
 
-def kinetics_spec(in_channels: int, num_frames: int, frame_stride: int, crop: int) -> ClipSpec:
-    """What these networks take: frames at 30 per second, short side 256, (x / 255 - 0.45) / 0.225."""
-    return make_spec(in_channels, num_frames, frame_stride, fps=30.0, crop=crop, mean=MEAN, std=STD)
+def kinetics_spec(
+    in_channels: int, num_frames: int, frame_stride: int, crop: int, pixels: Pixels = "authors"
+) -> ClipSpec:
+    """What these networks take: frames at 30 per second, short side 256, (x / 255 - 0.45) / 0.225.
+
+    crop: pixels. pixels: whose mean and standard deviation. Raises ValueError for others.
+    """
+    if pixels not in PIXELS:
+        raise ValueError(f"pixels must be one of {', '.join(PIXELS)}, got {pixels!r}")
+    mean, std = PIXELS[pixels]
+    return make_spec(in_channels, num_frames, frame_stride, fps=30.0, crop=crop, mean=mean, std=std)
 
 
 def _build(
@@ -756,6 +774,7 @@ def _build(
     nonlocal_pool: Sequence[int] = (1, 2, 2),
     pool_first: bool = True,
     group_frames: int | None = None,
+    pixels: Pixels = "authors",
 ) -> VideoResNet:
     """One network of the paper: `frames` are number and stride; the options are those of the docstring."""
     blocks = TINY_BLOCKS if tiny else BLOCKS[depth]
@@ -780,7 +799,7 @@ def _build(
         pool=tuple(nonlocal_pool),
         pool_first=pool_first,
     )
-    spec = kinetics_spec(in_channels, *frames, crop=224 if dense else 256)
+    spec = kinetics_spec(in_channels, *frames, 224 if dense else 256, pixels)
     return VideoResNet(plan, spec, num_classes, dropout=dropout, head_window=head_window)
 
 

@@ -34,7 +34,8 @@ Where code differs from the paper, and options:
   numbers; theirs is cut off in float32, which for a few lengths (160 frames at alpha 4 is the shortest)
   falls one frame short in one place.
 - `lateral_kernel`: 7 for 8x8 on ResNet-50 (77.0) as in the published weights, 5 elsewhere.
-- `lateral_norm=False`: mmaction2's lateral connections (74.8, 76.9, 77.9) are bare convolutions.
+- `lateral_norm=False`: mmaction2's lateral connections (74.8, 76.9, 77.9) are bare convolutions; its clips
+  have ImageNet's mean and deviation (`pixels="imagenet"`).
 - `nonlocal_pool`: (2, 2, 2) for "_nl", as in the AVA networks, which gives the 234 G multiply-adds of the
   paper; PySlowFast's Kinetics file leaves (1, 2, 2), the default of "_nl5".
 - `head_window=7` and `scores_fully_convolutional`, the test of PySlowFast: see `vadis.models.nonlocal_net`.
@@ -62,6 +63,7 @@ from vadis.models.nonlocal_net import (
     AttentionMap,
     Pairwise,
     Pathway,
+    Pixels,
     Places,
     Plan,
     PlaneClassifier,
@@ -84,7 +86,7 @@ LATERAL_RATIO = 2
 K400 = "Kinetics-400 val"
 PYSLOWFAST = "PySlowFast zoo"
 PYTORCHVIDEO = "pytorchvideo zoo"
-MMACTION2 = "mmaction2, slow_index='stride', lateral_norm=False"
+MMACTION2 = "mmaction2 zoo, its slow_index, lateral_norm and pixels"
 
 PAPERS: tuple[Paper, ...] = (
     Paper(
@@ -270,13 +272,14 @@ def _build_slow(
     pairwise: Pairwise = "dot_product",
     scaled: bool = True,
     nonlocal_pool: Sequence[int] = (1, 2, 2),
+    pixels: Pixels = "authors",
 ) -> VideoResNet:
     """The Slow pathway alone, on ResNet-50; `frames` are number and stride."""
     blocks = TINY_BLOCKS if tiny else BLOCKS[50]
     plan = Plan(slow_kernels(blocks), width=TINY_WIDTH if tiny else 64)
     places = _places(which, blocks, nonlocal_after)
     plan = plan_nonlocals(plan, places, pairwise=pairwise, scaled=scaled, pool=tuple(nonlocal_pool))
-    spec = kinetics_spec(in_channels, *frames, crop=256)
+    spec = kinetics_spec(in_channels, *frames, 256, pixels)
     return VideoResNet(plan, spec, num_classes, dropout=dropout, head_window=head_window)
 
 
@@ -300,6 +303,7 @@ def _build(
     pairwise: Pairwise = "dot_product",
     scaled: bool = True,
     nonlocal_pool: Sequence[int] = (1, 2, 2),
+    pixels: Pixels = "authors",
 ) -> SlowFast:
     """A SlowFast network: T x tau of the Slow pathway, alpha. The options are those of the docstring.
 
@@ -325,7 +329,7 @@ def _build(
     return SlowFast(
         slow,
         fast,
-        kinetics_spec(in_channels, alpha * slow_length, slow_stride // alpha, crop=256),
+        kinetics_spec(in_channels, alpha * slow_length, slow_stride // alpha, 256, pixels),
         num_classes,
         alpha=alpha,
         lateral_kernel=lateral_kernel,

@@ -13,6 +13,8 @@ from vadis.models.layouts.kylemin import KYLEMIN
 from vadis.models.layouts.mfnet import MFNET
 from vadis.models.layouts.mmaction2 import MMACTION2
 from vadis.models.layouts.optimization_planning import OPTIMIZATION_PLANNING
+from vadis.models.layouts.pyslowfast import PYSLOWFAST, PYSLOWFAST_C2D
+from vadis.models.layouts.pytorchvideo import PYTORCHVIDEO
 from vadis.models.layouts.qijiezhao import QIJIEZHAO
 from vadis.models.layouts.resnets3d import RESNETS3D
 from vadis.models.layouts.rules import (
@@ -26,6 +28,7 @@ from vadis.models.layouts.rules import (
 )
 from vadis.models.layouts.timesformer import TIMESFORMER
 from vadis.models.layouts.torchvision import TORCHVISION
+from vadis.models.layouts.video_nonlocal_net import VIDEO_NONLOCAL_NET
 from vadis.models.layouts.vmz import VMZ
 
 __all__ = [
@@ -57,6 +60,10 @@ LAYOUTS: dict[str, Layout] = {
         *QIJIEZHAO,
         *OPTIMIZATION_PLANNING,
         *MFNET,
+        *PYTORCHVIDEO,
+        *PYSLOWFAST,
+        VIDEO_NONLOCAL_NET,
+        PYSLOWFAST_C2D,
         OURS,
     )
 }
