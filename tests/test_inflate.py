@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,9 @@ import torch
 import torchvision.models
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
+from vadis.cli import app
 from vadis.models import create_model, list_models
 from vadis.models.inflate import (
     CORRESPONDENCES,
@@ -195,7 +198,7 @@ def test_what_does_not_fit_is_named() -> None:
         inflate(model, state)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     with pytest.raises(InflationError, match="repeat, centre"):
-        inflate(model, state, "mirror")  # type: ignore[arg-type]
+        inflate(model, state, "mirror")
     with pytest.raises(InflationError, match="resnet3d"):
         correspondence("no_such_network")
 
@@ -241,3 +244,24 @@ def test_image_weights_from_files(tmp_path: Path) -> None:
         load_image_weights("resnet5000")
     with pytest.raises(InflationError, match="IMAGENET1K_V1"):
         load_image_weights("resnet50.KINETICS")
+
+
+def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = made_image_network("resnet18")
+    torch.save(network.state_dict(), tmp_path / "image.pth")
+    arguments = ["weights", "inflate", str(tmp_path / "image.pth"), "--model", "resnet3d_18"]
+    out = tmp_path / "start.safetensors"
+    result = CliRunner().invoke(app, [*arguments, "--out", str(out), "--rule", "centre"])
+    assert result.exit_code == 0, result.output
+    assert "85 mapped, 17 inflated" in result.stderr
+    assert result.stdout.strip() == str(out)
+    model = create_model("resnet3d_18", weights=out)
+    image = torch.randn((1, 3, 64, 64), generator=torch.Generator().manual_seed(1))
+    assert boring_video_difference(model, network, image, 16) < 1e-5
+    flow = [*arguments, "--out", str(out), "--in-channels", "2", "--num-classes", "4", "--json"]
+    report = json.loads(CliRunner().invoke(app, flow).stdout)
+    assert (report["resized"], report["unused"]) == (["stem.conv.weight"], ["fc.bias", "fc.weight"])
+    assert create_model("resnet3d_18", weights=out, in_channels=2).num_classes == 4
+    refused = CliRunner().invoke(app, [*arguments[:-1], "c3d", "--out", str(out)])
+    assert refused.exit_code == 2
+    assert "not made from an image network" in refused.stderr

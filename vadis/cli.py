@@ -335,6 +335,35 @@ def weights_import(
     _exit(run_weights_import, file, model, layout, out, name, classes, as_json)
 
 
+@weights_app.command("inflate")
+def weights_inflate(
+    image: Annotated[
+        str,
+        typer.Argument(
+            metavar="IMAGE", help="torchvision's network (resnet50, resnet50.IMAGENET1K_V2) or a file."
+        ),
+    ],
+    model: Annotated[str, typer.Option("--model", "-m", help="The network to start (`vadis models`).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .safetensors file to write.")],
+    rule: Annotated[
+        str, typer.Option(help="`repeat` kernels over time and divide, or put them on the `centre` frame.")
+    ] = "repeat",
+    num_classes: Annotated[
+        int | None, typer.Option(help="Classes of the new network (default: the image network's).")
+    ] = None,
+    in_channels: Annotated[int, typer.Option(help="3 for RGB, 2 for optical flow.")] = 3,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a video network from an image network's weights; prints the file that was written.
+
+    It is a start for training: on a video that stands still it answers as the image network does.
+    What became of each key goes to standard error.
+    """
+    from vadis.inspection import run_weights_inflate
+
+    _exit(run_weights_inflate, image, model, out, rule, num_classes, in_channels, as_json)
+
+
 @weights_app.command("verify")
 def weights_verify(
     name: Annotated[str | None, typer.Argument(help="(default: all that are cached)")] = None,

@@ -320,6 +320,27 @@ def _tell_import(file: str, found: dict[str, Any]) -> str:
     return "; ".join(told)
 
 
+def run_weights_inflate(
+    image: str, model: str, out: Path, rule: str, num_classes: int | None, in_channels: int, as_json: bool
+) -> int:
+    """`vadis weights inflate IMAGE --model NAME --out FILE`: prints the file; the report goes to stderr."""
+    from vadis.models.inflate import inflate_file
+
+    report = inflate_file(image, model, out, rule, num_classes=num_classes, in_channels=in_channels)
+    if as_json:
+        print_json({"file": str(out), **asdict(report)})
+        return 0
+    told = [f"{model} from {image}: {report.summary()}"]
+    for name in ("resized", "left", "unused"):
+        keys = getattr(report, name)
+        if keys:
+            more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
+            told.append(f"  {name}: {', '.join(keys[:8])}{more}")
+    sys.stderr.write("\n".join(spell_out(line) for line in told) + "\n")
+    sys.stdout.write(f"{out}\n")
+    return 0
+
+
 def run_weights_verify(name: str | None, as_json: bool) -> int:
     """`vadis weights verify [NAME]`: exit code 1 where a cached file is not what it was."""
     from vadis.models.weights import verify

@@ -30,7 +30,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -266,13 +266,13 @@ def image_name(model: str) -> str:
     return correspondence(model).images.format(depths.get(found, found))
 
 
-def inflate(model: VideoModel, image_state: State, rule: Rule = "repeat") -> Inflation:
+def inflate(model: VideoModel, image_state: State, rule: str = "repeat") -> Inflation:
     """Start a network of ours from an image network's weights; changes `model` in place.
 
     model: made by `create_model`, whose name says how it corresponds. image_state: a state_dict in
     torchvision's (or timm's) spelling. The classifier is taken over where it has as many classes. Returns
     what became of each key. Raises InflationError where the network has no counterpart, the rule is
-    unknown, or a key or shape does not fit; `model` is unchanged then.
+    unknown, or a key or shape does not fit; `model` is unchanged then. rule: "repeat" or "centre".
     """
     if rule not in get_args(Rule):
         raise InflationError(f"no rule is called {rule!r}; there are {', '.join(get_args(Rule))}")
@@ -317,7 +317,7 @@ def inflate(model: VideoModel, image_state: State, rule: Rule = "repeat") -> Inf
     return Inflation(**{name: tuple(keys) for name, keys in fates.items()})
 
 
-def inflate_kernel(weight_DCHW: Tensor, num_frames: int, rule: Rule = "repeat") -> Tensor:
+def inflate_kernel(weight_DCHW: Tensor, num_frames: int, rule: str = "repeat") -> Tensor:
     """One filter of an image network given a length in time.
 
     weight_DCHW: D filters. Returns weight_DCTHW with T = num_frames.
@@ -353,7 +353,7 @@ def _other_classes(value: Tensor, image: Tensor | None) -> bool:
     return image is None or value.shape[0] != image.shape[0]
 
 
-def _fit(model: VideoModel, key: str, image: Tensor, ours: Tensor, rule: Rule) -> tuple[Tensor, str]:
+def _fit(model: VideoModel, key: str, image: Tensor, ours: Tensor, rule: str) -> tuple[Tensor, str]:
     """An image network's array in the shape of ours, and what became of it."""
     from vadis.models import average_channels
 
@@ -427,6 +427,35 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InflationError(f"{path} holds no state_dict of tensors")
     return state
+
+
+def inflate_file(
+    image: str,
+    model: str,
+    out: str | Path,
+    rule: str = "repeat",
+    *,
+    num_classes: int | None = None,
+    in_channels: int = 3,
+) -> Inflation:
+    """Make a network of ours from an image network's weights and write it as a .safetensors file.
+
+    image: as `load_image_weights` takes it. num_classes: of the new network (default: as many as the image
+    network has, so that its classifier is taken over). Returns what became of each key. The file says that
+    it was never trained on video. Raises InflationError, and ValueError for an unknown network.
+    """
+    from vadis.models import create_model
+    from vadis.models.weights import save_model
+
+    correspondence(model)
+    state = one_spelling(load_image_weights(image))
+    found = next((state[key] for key in ("fc.weight", "head.weight") if key in state), None)
+    classes = num_classes or (None if found is None else int(found.shape[0]))
+    options: dict[str, Any] = {} if in_channels == 3 else {"in_channels": in_channels}
+    network = create_model(model, num_classes=classes, **options)
+    report = inflate(network, state, rule)
+    save_model(network, out, name=f"{model}.{Path(out).stem}")
+    return report
 
 
 @contextlib.contextmanager
