@@ -1,0 +1,486 @@
+"""Non-local networks: the block by the equations of the paper, the shapes of its table, what is in what."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from made_weights import all_by_the_rule
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from vadis.models import create_model
+from vadis.models.cost import count_parameters, measure_cost
+from vadis.models.nonlocal_net import (
+    BLOCKS,
+    NonLocal,
+    VideoResNet,
+    max_pool3d,
+    nonlocal_places,
+    time_kernels,
+)
+
+GOLDEN = Path(__file__).parent / "golden" / "parity"
+PAIRWISE = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
+
+
+def random_block(channels: int = 6, seed: int = 0, **options: Any) -> NonLocal:
+    """A block for testing in which nothing is zero, weights of the size of one."""
+    torch.manual_seed(seed)
+    block = NonLocal(channels, **options).eval()
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.normal_(std=0.5)
+        block.bn.running_mean.normal_()  # type: ignore[union-attr]
+        block.bn.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
+    return block
+
+
+def random_map(*shape: int) -> Tensor:
+    """A feature map with values of the size of one."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+# --- the block ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "nonlocal_gaussian",
+        "nonlocal_gaussian_subsample",
+        "nonlocal_embedded_gaussian",
+        "nonlocal_embedded_gaussian_subsample",
+        "nonlocal_dot_product",
+        "nonlocal_concatenation",
+        "nonlocal_concatenation_subsample",
+    ],
+)
+def test_the_same_block_as_alexhex7(file: str) -> None:
+    """A widely used port: no scale before the softmax, and pooling after the convolutions."""
+    document = json.loads((GOLDEN / f"{file}.json").read_text())
+    pairwise: Any = file.removeprefix("nonlocal_").removesuffix("_subsample")
+    block = NonLocal(
+        16,
+        pairwise=pairwise,
+        scaled=False,
+        pool_first=False,
+        pool=(1, 2, 2) if file.endswith("subsample") else (1, 1, 1),
+    ).eval()
+    state = {}
+    for key, array in all_by_the_rule(document["state"], document["weight_scale"]).items():
+        name = key.replace("W.0.", "out.").replace("W.1.", "bn.").replace("concat_project.0.", "pair.")
+        name = name.replace("g.0.", "g.").replace("phi.0.", "phi.")
+        state[name] = torch.from_numpy(array).reshape(block.state_dict()[name].shape)
+    block.load_state_dict(state)
+    assert count_parameters(block) == document["params"]
+    noise = np.random.default_rng(0).standard_normal(document["input_shape"]).astype(np.float32)
+    with torch.no_grad():
+        found = block(torch.from_numpy(noise)).flatten().numpy()
+    wanted = np.array(document["output"])
+    assert abs(found - wanted).max() < 1e-5 * wanted.std()
+
+
+def by_the_equations(block: NonLocal, x_CTHW: Tensor) -> Tensor:
+    """Equations 1 to 6, one position after the other, in float64. x_CTHW: one map without pooling."""
+    x = x_CTHW.flatten(1).double()
+    maps = {
+        name: getattr(block, name).weight.flatten(1).double() @ x
+        + getattr(block, name).bias.double()[:, None]
+        for name in ("g", "theta", "phi")
+        if hasattr(block, name)
+    }
+    outputs = []
+    for i in range(x.shape[1]):
+        if block.pairwise == "gaussian":
+            f = torch.exp(x[:, i] @ x)
+        elif block.pairwise == "embedded_gaussian":
+            f = torch.exp(maps["theta"][:, i] @ maps["phi"])
+        elif block.pairwise == "dot_product":
+            f = maps["theta"][:, i] @ maps["phi"]
+        else:
+            pairs = torch.cat([maps["theta"][:, i : i + 1].expand_as(maps["phi"]), maps["phi"]])
+            f = F.relu(block.pair.weight[0].double() @ pairs)
+        total = f.sum() if "gaussian" in block.pairwise else x.shape[1]
+        outputs.append((f * maps["g"]).sum(1) / total)
+    y = torch.stack(outputs, 1)
+    wy = block.out.weight.flatten(1).double() @ y + block.out.bias.double()[:, None]  # type: ignore[union-attr]
+    norm: Any = block.bn
+    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    normed = (wy - norm.running_mean[:, None]) * scale[:, None] + norm.bias[:, None]
+    return (x + normed).reshape(x_CTHW.shape)
+
+
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+def test_the_equations_of_the_paper(pairwise: Any) -> None:
+    block = random_block(pairwise=pairwise, pool=(1, 1, 1), scaled=False)
+    x = random_map(2, 6, 2, 3, 2)
+    with torch.no_grad():
+        found = block(x)
+        for index in range(2):
+            wanted = by_the_equations(block, x[index])
+            assert torch.allclose(found[index].double(), wanted, atol=2e-5 * float(wanted.abs().max()))
+
+
+def test_two_positions_by_hand() -> None:
+    block = NonLocal(1, 1, pairwise="dot_product", pool=(1, 1, 1)).eval()
+    with torch.no_grad():
+        for name, weight in (("theta", 1.0), ("phi", 2.0), ("g", 3.0), ("out", 1.0)):
+            layer = getattr(block, name)
+            layer.weight.fill_(weight)
+            layer.bias.zero_()
+        block.bn.weight.fill_(1.0)
+        block.bn.eps = 0.0
+        x = torch.tensor([1.0, 10.0]).reshape(1, 1, 2, 1, 1)
+        # y_1 = (1*2*1 * 3*1 + 1*2*10 * 3*10) / 2 = 303, y_2 = (10*2*1 * 3 + 10*2*10 * 30) / 2 = 3030
+        assert block(x).flatten().tolist() == pytest.approx([304.0, 3040.0])
+        block.pairwise = "embedded_gaussian"
+        block.scale = 0.1
+        weight = np.exp([0.2, 2.0]) / np.exp([0.2, 2.0]).sum()
+        assert block(x)[0, 0, 0].item() == pytest.approx(1 + float(weight @ [3.0, 30.0]))
+
+
+def test_the_order_of_products_does_not_matter() -> None:
+    """(theta phi') g = theta (phi' g): fewer multiply-adds where positions are many, the same numbers."""
+    block = random_block(channels=8, pairwise="dot_product")
+    x = random_map(1, 8, 4, 12, 12)
+    with torch.no_grad():
+        query, key, value = block._embed(x)
+        map_first = block._weights(query, key) @ value
+        assert query.shape[1] * key.shape[1] > query.shape[2] * (query.shape[1] + key.shape[1])
+        assert torch.allclose(block._gather(query, key, value), map_first, rtol=1e-4, atol=1e-5)
+        with FlopCounterMode(display=False) as counter:
+            block._gather(query, key, value)
+    direct = 2 * query.shape[1] * key.shape[1] * query.shape[2]
+    assert counter.get_total_flops() / 2 == 4 * 4 * (576 + 144) < direct / 2
+
+
+KINDS: list[dict[str, Any]] = [
+    *({"pairwise": pairwise} for pairwise in PAIRWISE),
+    {"pairwise": "embedded_gaussian", "scaled": False, "pool_first": False},
+    {"pairwise": "gaussian", "pool_first": False},
+    {"pool": (2, 2, 2)},
+    {"pool": (2, 2, 2), "pairwise": "dot_product"},
+    {"extent": "space"},
+    {"extent": "space", "pairwise": "concatenation"},
+    {"extent": "time"},
+    {"extent": "time", "pairwise": "dot_product"},
+    {"group_frames": 2},
+    {"group_frames": 3, "pairwise": "dot_product"},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_the_attention_is_what_the_block_does(kind: dict[str, Any]) -> None:
+    """z = x + BN(W_z (weights g)), with the weights that `attention` gives."""
+    block = random_block(**kind)
+    x = random_map(2, 6, 5, 4, 6)
+    with torch.no_grad():
+        weights, query_grid, key_grid = block.attention(x)
+        window: Any = block._window((5, 4, 6)) if block.extent != "space" else (1, 2, 2)
+        pooled = (
+            F.max_pool3d(block.g(x), window) if not block.pool_first else block.g(F.max_pool3d(x, window))
+        )
+        y = weights @ pooled.flatten(2).transpose(1, 2)
+        wanted = x + block.bn(block.out(y.transpose(1, 2).unflatten(2, (5, 4, 6))))
+        assert torch.allclose(block(x), wanted, atol=1e-4)
+        assert block.train()(x).shape == x.shape
+    assert query_grid == (5, 4, 6)
+    assert key_grid == tuple(pooled.shape[2:])
+    assert weights.shape == (2, 5 * 4 * 6, pooled[0, 0].numel())
+    if "gaussian" in block.pairwise:
+        assert torch.allclose(weights.sum(2), torch.ones(2, 120), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_training_and_testing_are_one_function(kind: dict[str, Any]) -> None:
+    """With statistics that do not move, the form for training gives what the folded one gives."""
+    block = random_block(**kind)
+    x = random_map(1, 6, 5, 4, 6)
+    with torch.no_grad():
+        folded = block(x)
+        block.training = True  # the norm itself stays in eval
+        assert torch.allclose(block(x), folded, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "touched"),
+    [
+        ({"extent": "spacetime", "pool": (1, 1, 1)}, lambda moved: moved.all()),
+        ({"extent": "space"}, lambda moved: moved[1].all() and not moved[[0, 2, 3]].any()),
+        ({"extent": "time"}, lambda moved: moved[:, 0, 0].all() and moved.sum() == 4),
+        ({"group_frames": 2}, lambda moved: moved[:2].all() and not moved[2:].any()),
+    ],
+)
+def test_who_sees_whom(kind: dict[str, Any], touched: Any) -> None:
+    """One position (frame 1, corner) is changed: these answers change."""
+    block = random_block(**kind)
+    x = random_map(1, 6, 4, 4, 4)
+    changed = x.clone()
+    changed[:, :, 1, 0, 0] += 3.0
+    with torch.no_grad():
+        moved = (block(changed) - block(x))[0].abs().amax(0) > 1e-6
+    assert touched(moved)
+
+
+def test_frames_in_another_order_give_the_same_in_another_order() -> None:
+    block = random_block()
+    x = random_map(1, 6, 4, 4, 4)
+    with torch.no_grad():
+        assert torch.allclose(block(x.flip(2)), block(x).flip(2), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"pairwise": "softmax"}, "pairwise must be one of gaussian"),
+        ({"extent": "depth"}, "extent must be one of spacetime"),
+        ({"pool": (2, 2)}, "pool takes three sizes"),
+        ({"pool": (2, 2, 2), "group_frames": 4}, "leaves time alone"),
+        ({"extent": "space", "group_frames": 4}, "group_frames takes"),
+    ],
+)
+def test_a_block_that_has_no_meaning_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        NonLocal(8, **wrong)
+
+
+# --- pooling --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [
+        ((3, 3, 3), (2, 2, 2), (1, 1, 1)),
+        ((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+        ((2, 3, 3), (2, 2, 2), (0, 0, 0)),
+        ((1, 3, 3), (2, 2, 2), (0, 1, 1)),
+        ((2, 1, 1), (2, 1, 1), (0, 0, 0)),
+        ((3, 1, 1), (2, 1, 1), (1, 0, 0)),
+        ((2, 2, 2), (2, 2, 2), (0, 0, 0)),
+    ],
+)
+@pytest.mark.parametrize("size", [(8, 8, 8), (7, 9, 5), (3, 4, 11)])
+def test_pooling_is_pytorch_s(kernel: Any, stride: Any, padding: Any, size: tuple[int, ...]) -> None:
+    ours, theirs = (random_map(2, 3, *size).requires_grad_() for _ in range(2))
+    found, wanted = max_pool3d(ours, kernel, stride, padding), F.max_pool3d(theirs, kernel, stride, padding)
+    assert torch.equal(found, wanted)
+    found.square().sum().backward()
+    wanted.square().sum().backward()
+    assert torch.allclose(ours.grad, theirs.grad)  # type: ignore[arg-type]
+
+
+# --- the networks ---------------------------------------------------------------------------------
+
+
+def meta(name: str, **options: Any) -> VideoResNet:
+    """A network of shapes only."""
+    with torch.device("meta"):
+        return create_model(name, **options).eval()  # type: ignore[return-value]
+
+
+def sizes(model: VideoResNet, frames: int, pixels: int) -> list[tuple[int, ...]]:
+    """T x H x W after the stem, pool1, res2, pool2, res3, res4 and res5."""
+    x = torch.empty(1, 3, frames, pixels, pixels, device="meta")
+    found = [x := model.stem(x), x := model.pool1(x)]
+    for stage, blocks in enumerate(model.stages):
+        for block in blocks:  # type: ignore[attr-defined]
+            x = block(x)
+        found.append(x)
+        if stage == 0:
+            found.append(x := model.pool2(x))
+    return [tuple(each.shape[2:]) for each in found]
+
+
+def test_table_1() -> None:
+    square = [112, 56, 56, 56, 28, 14, 7]
+    for name in ("c2d_r50_32x2", "i3d_r50_32x2", "i3d_r101_32x2_3x3x3"):
+        frames = [16, 8, 8, 4, 4, 4, 4]
+        assert sizes(meta(name), 32, 224) == [(t, s, s) for t, s in zip(frames, square, strict=True)]
+    caffe2 = sizes(meta("c2d_r50_32x2", pooling="caffe2"), 32, 224)
+    assert caffe2[1:3] == [(8, 55, 55)] * 2
+    assert caffe2[3:] == [(4, 55, 55), (4, 28, 28), (4, 14, 14), (4, 7, 7)]
+    frames = [8, 8, 8, 4, 4, 4, 4]
+    assert sizes(meta("i3d_r50_8x8"), 8, 224) == [(t, s, s) for t, s in zip(frames, square, strict=True)]
+    assert sizes(meta("c2d_r50_8x8", halve_time=False), 8, 224)[-1] == (8, 7, 7)
+    assert sizes(meta("i3d_r50_128x1"), 128, 224)[-1] == (16, 7, 7)
+    assert sizes(meta("i3d_r50_32x4"), 32, 224)[-1] == (16, 7, 7)
+
+
+def test_where_kernels_are_inflated() -> None:
+    model = meta("i3d_r50_32x2")
+    lengths = [[block.conv1.kernel_size[0] for block in stage] for stage in model.stages]  # type: ignore[union-attr]
+    assert lengths == [[3, 3, 3], [3, 1, 3, 1], [3, 1, 3, 1, 3, 1], [1, 3, 1]]
+    assert model.stem.conv.kernel_size == (5, 7, 7)
+    spread = meta("i3d_r50_32x2_3x3x3")
+    assert [[block.conv2.kernel_size[0] for block in stage] for stage in spread.stages] == lengths  # type: ignore[union-attr]
+    assert sum(time_kernels("i3d", BLOCKS[101])[2]) == 12 * 3 + 11
+    assert {length for stage in time_kernels("c2d", BLOCKS[50]) for length in stage} == {1}
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("c2d_r50_32x2", []),
+        ("c2d_r50_32x2_nl1", ["res4_4"]),
+        ("c2d_r101_32x2_nl1", ["res4_21"]),
+        ("i3d_r50_32x2_nl5", ["res3_1", "res3_3", "res4_1", "res4_3", "res4_5"]),
+        ("c2d_r101_32x2_nl5", ["res3_1", "res3_3", "res4_6", "res4_13", "res4_20"]),
+        ("c2d_r50_32x2_nl10", [f"res3_{i}" for i in range(4)] + [f"res4_{i}" for i in range(6)]),
+    ],
+)
+def test_where_non_local_blocks_stand(name: str, places: list[str]) -> None:
+    assert list(meta(name).nonlocals) == places
+
+
+def test_they_can_stand_anywhere() -> None:
+    model = meta("c2d_r50_32x2", nonlocal_after={"res2": [2], "res5": [0, 1]}, pairwise="concatenation")
+    assert list(model.nonlocals) == ["res2_2", "res5_0", "res5_1"]
+    assert model(torch.empty(1, 3, 32, 64, 64, device="meta")).shape == (1, 400)
+    assert not meta("c2d_r50_32x2_nl5", nonlocal_after={}).nonlocals
+    with pytest.raises(ValueError, match="res4 has blocks 0 to 5, not 6"):
+        meta("c2d_r50_32x2", nonlocal_after={"res4": [6]})
+    with pytest.raises(ValueError, match="res2, res3, res4, res5, got 'layer3'"):
+        meta("c2d_r50_32x2", nonlocal_after={"layer3": [0]})
+    assert nonlocal_places(10, (1, 2, 2, 1)) == {"res3": (0, 1), "res4": (0, 1)}
+
+
+def test_what_a_block_adds() -> None:
+    """2.1 M parameters in res4 (four 1x1x1 convolutions, one norm); the paper's ratios to C2D."""
+    plain, one = (count_parameters(meta(f"c2d_r50_32x2{tail}")) for tail in ("", "_nl1"))
+    assert one - plain == 3 * (1024 * 512 + 512) + (512 * 1024 + 1024) + 2 * 1024
+    for depth in (50, 101):
+        base = measure_cost(meta(f"c2d_r{depth}_32x2"), (3, 32, 224, 224))
+        if depth == 101:  # table 2e: 1.2 x parameters, 1.2 x multiply-adds; 1.5 x, 1.8 x; 1.2 x, 1.5 x
+            for name, wanted in (("c2d_r101_32x2_nl5", (1.2, 1.2)), ("i3d_r101_32x2", (1.2, 1.5))):
+                cost = measure_cost(meta(name), (3, 32, 224, 224))
+                assert round(cost.num_parameters / base.num_parameters, 1) == wanted[0]
+                assert round(cost.gmac / base.gmac, 1) == wanted[1]
+            cubes = measure_cost(meta("i3d_r101_32x2_3x3x3"), (3, 32, 224, 224))
+            assert round(cubes.num_parameters / base.num_parameters, 1) == 1.5
+            assert round(cubes.gmac / base.gmac, 1) == 1.8
+
+
+def test_long_clips_at_the_size_of_the_test() -> None:
+    """SlowFast's table: non-local R50, 128 frames, 256 x 256: 282 G multiply-adds."""
+    cost = measure_cost(meta("i3d_r50_128x1_nl5"), (3, 128, 256, 256))
+    assert cost.gmac == pytest.approx(282, abs=0.5)
+    grouped = measure_cost(meta("i3d_r50_128x1_nl5", group_frames=4), (3, 128, 256, 256))
+    assert grouped.gmac < 0.9 * cost.gmac
+
+
+def test_128_frames_take_the_weights_of_32() -> None:
+    torch.manual_seed(0)
+    short = create_model("i3d_r50_32x2_nl5", tiny=True, num_classes=5).eval()
+    long = create_model("i3d_r50_128x1_nl5", tiny=True, num_classes=5).eval()
+    long.load_state_dict(short.state_dict())
+    clip = random_map(1, 3, 64, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(long(clip), short(clip))
+    assert (long.spec.num_frames, long.spec.frame_stride) == (128, 1)
+
+
+def alike(name: str, other: str, **options: Any) -> tuple[nn.Module, nn.Module]:
+    """Two tiny networks, the second with the weights of the first as far as it has them."""
+    torch.manual_seed(0)
+    first = create_model(name, tiny=True, num_classes=5, **options)
+    second = create_model(other, tiny=True, num_classes=5)
+    missing = second.load_state_dict(first.state_dict(), strict=False)
+    assert not missing.missing_keys
+    return first, second
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+def test_a_new_block_changes_nothing(pairwise: str, mode: str) -> None:
+    with_blocks, without = alike("i3d_r50_8x8_nl5", "i3d_r50_8x8", pairwise=pairwise, dropout=0.0)
+    without.dropout.p = 0.0  # type: ignore[union-attr]
+    clip = random_map(2, 3, 8, 32, 32)
+    getattr(with_blocks, mode)()
+    getattr(without, mode)()
+    with torch.no_grad():
+        assert torch.allclose(with_blocks(clip), without(clip), atol=1e-6)
+
+
+def test_c2d_is_the_image_network_on_each_frame() -> None:
+    """A clip of one frame repeated: the paper's pool1 and pool2 change nothing, all else is 2D."""
+    torch.manual_seed(0)
+    model = create_model("c2d_r50_32x2", tiny=True).eval()
+    frame = random_map(1, 3, 1, 64, 64)
+    with torch.no_grad():
+        once, often = model(frame), model(frame.expand(-1, -1, 16, -1, -1))
+    assert torch.allclose(once, often, atol=1e-5)
+
+
+def test_attention_maps_of_a_network() -> None:
+    model = create_model("c2d_r50_32x2_nl5", tiny=True).eval()
+    clip = random_map(1, 3, 16, 64, 64)
+    with torch.no_grad():
+        before = model(clip)
+        maps = model.attention_maps(clip)  # type: ignore[operator]
+        assert torch.equal(model(clip), before)
+    assert list(maps) == ["res3_1", "res4_1"]
+    assert maps["res3_1"].query_grid == (2, 8, 8)
+    assert maps["res3_1"].key_grid == (2, 4, 4)
+    assert maps["res3_1"].weights_BQK.shape == (1, 128, 32)
+    assert create_model("c2d_r50_32x2", tiny=True).eval().attention_maps(clip) == {}  # type: ignore[operator]
+
+
+# --- the classifier -------------------------------------------------------------------------------
+
+
+def test_the_test_of_the_authors() -> None:
+    torch.manual_seed(0)
+    model: Any = create_model("i3d_r50_8x8", tiny=True, num_classes=6).eval()
+    with torch.no_grad():
+        model.head.weight.normal_()
+        small, large = random_map(2, 3, 8, 224, 224), random_map(2, 3, 8, 256, 256)
+        scores = model.scores_fully_convolutional(large)
+        assert torch.allclose(scores.sum(1), torch.ones(2))
+        whole = model.scores_fully_convolutional(small)
+        assert torch.allclose(whole, model(small).softmax(1), atol=1e-6), "one window: the same"
+        windows = [
+            model.head(model.forward_features(large)[..., row : row + 7, column : column + 7].mean((2, 3, 4)))
+            for row in (0, 1)
+            for column in (0, 1)
+        ]
+        assert torch.allclose(scores, torch.stack([each.softmax(1) for each in windows]).mean(0), atol=1e-6)
+        model.head_window = 7
+        assert torch.allclose(model(large), torch.stack(windows).mean(0), atol=1e-5)
+        assert torch.allclose(model(small), model.head(model.forward_features(small).mean((2, 3, 4))))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pooling": "same"}, "pooling must be one of padded, caffe2, mmaction2 here, got 'same'"),
+        ({"pixels": "255"}, "pixels must be one of authors, imagenet"),
+        ({"head_window": 0}, "head_window takes a number of positions"),
+    ],
+)
+def test_a_wrong_option_says_which_there_are(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        meta("c2d_r50_32x2", tiny=True, **options)
+
+
+def test_the_shortest_clip_of_each_form() -> None:
+    assert meta("c2d_r50_32x2").min_frames == 1
+    assert meta("c2d_r50_8x8").min_frames == 2
+    assert meta("c2d_r50_8x8", halve_time=False).min_frames == 1
+    caffe2 = meta("c2d_r50_32x2", pooling="caffe2", tiny=True)
+    assert (caffe2.min_frames, caffe2.min_pixels) == (7, 5)
+    with pytest.raises(ValueError, match="takes at least 7 frames, got 6"):
+        caffe2(torch.empty(1, 3, 6, 32, 32, device="meta"))
+    with pytest.raises(ValueError, match="takes at least 5 x 5 pixels, got 4 x 32"):
+        caffe2(torch.empty(1, 3, 8, 4, 32, device="meta"))
+
+
+def test_pixels_of_mmaction2() -> None:
+    assert meta("i3d_r50_32x2", tiny=True, pixels="imagenet").spec.mean == (0.485, 0.456, 0.406)
+    assert meta("i3d_r50_32x2", tiny=True).spec.std == (0.225, 0.225, 0.225)
+    assert meta("i3d_r50_32x2", tiny=True, pixels="imagenet", in_channels=2).spec.modality == "flow"
