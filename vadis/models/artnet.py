@@ -33,7 +33,7 @@ Where we differ, and why:
 - Halving the sum of channel pairs is written as such. In the authors' files it is a grouped convolution
   whose weights are held at 0.5; it is no parameter here.
 - Weights start from He's normal rule, not Caffe's "xavier": see `vadis.models.bninception`.
-- The paper prints 23.5 G multiply-adds for ARTNet(d); the authors' network file comes to 25.7, and so do we.
+- Later papers quote 23.5 G multiply-adds; the authors' network file comes to 25.7, and so do we.
 - The authors' file of ARTNet(d) has biases in stages 3 to 5 only, that of C3D-R18 everywhere; ARTNet(s),
   which has no file, follows ARTNet(d). Batch norm follows each, so they change nothing but the count.
 
