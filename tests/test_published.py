@@ -20,7 +20,7 @@ import torch
 from made_weights import all_by_the_rule
 from torchvision.models import video
 
-from vadis import downloads
+from vadis import downloads, inspection
 from vadis.downloads import DownloadError
 from vadis.fetching import pull_in_view
 from vadis.models import MODELS, create_model, weights
@@ -443,3 +443,39 @@ def test_classes_and_preprocessing_are_in_the_file(small: bytes) -> None:
     assert row.spec is not None
     assert metadata["class_names"][:2] == ["abseiling", "air drumming"]
     assert metadata["spec"]["crop"] == row.spec.crop
+
+
+def test_an_import_says_what_it_recognised(
+    small: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "mine.pt", tmp_path / "ours.safetensors"
+    file.write_bytes(small)
+    plain = weights._run_conversion
+
+    def convert(request: dict[str, str], path: Path) -> dict[str, object]:
+        found = {
+            "options": {"in_channels": 2},
+            "left_out": [f"lost{n}" for n in range(10)],
+            "beside": ["cfg (str)"],
+        }
+        return {**plain(request, path), **found}
+
+    monkeypatch.setattr(weights, "_run_conversion", convert)
+    arguments = (file, "i3d_inception", "auto", out, None)
+    assert inspection.run_weights_import(*arguments, None) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{out}\n"
+    assert said.err == (
+        "mine.pt: layout piergiaj, 400 classes without names (--classes SET gives them); it is "
+        "i3d_inception.mine now; it implies in_channels=2; keys left out as no part of the network (10): "
+        "lost0, lost1, lost2, lost3, lost4, lost5, lost6, lost7 and 2 more; "
+        "passed over beside the parameters (1): cfg (str)\n"
+    )
+    assert inspection.run_weights_import(*arguments, "kinetics400") == 0
+    assert "400 classes (abseiling, air drumming ...)" in capsys.readouterr().err
+    assert inspection.run_weights_import(*arguments, None, True) == 0
+    said = capsys.readouterr()
+    document = json.loads(said.out)
+    assert (said.err, document["file"], document["layout"]) == ("", str(out), "piergiaj")
+    assert document["options"] == {"in_channels": 2}
+    assert len(document["left_out"]) == 10

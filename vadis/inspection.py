@@ -310,13 +310,13 @@ def _tell_import(file: str, found: dict[str, Any]) -> str:
     if found.get("options"):
         told.append("it implies " + ", ".join(f"{key}={value!r}" for key, value in found["options"].items()))
     for key, what in (
-        ("left_out", "keys are no part of the network and left out"),
-        ("beside", "things beside the parameters are passed over"),
+        ("left_out", "keys left out as no part of the network"),
+        ("beside", "passed over beside the parameters"),
     ):
         items = found.get(key) or []
         if items:
             more = f" and {len(items) - 8} more" if len(items) > 8 else ""
-            told.append(f"{len(items)} {what}: {', '.join(items[:8])}{more}")
+            told.append(f"{what} ({len(items)}): {', '.join(items[:8])}{more}")
     return "; ".join(told)
 
 
