@@ -46,6 +46,13 @@ CASES: tuple[Case, ...] = (
     Case("vmz_r2plus1d_34", "r2plus1d_34", "vmz"),
     Case("hara_resnet18", "resnet3d_18", "3d_resnets"),
     Case("hara_resnext101_2018", "resnext3d_101", "3d_resnets"),
+    Case("sf_c2d_8x8_r50", "c2d_r50_8x8", "pyslowfast_resnet"),
+    Case("sf_c2d_nln_8x8_r50", "c2d_r50_8x8_nl5", "pyslowfast_resnet", limit=3e-4),
+    Case("sf_i3d_8x8_r50", "i3d_r50_8x8", "pyslowfast_resnet"),
+    Case("sf_slow_8x8_r50", "slow_r50_8x8", "pyslowfast_resnet"),
+    Case("sf_slowfast_4x16_r50", "slowfast_r50_4x16", "pyslowfast_slowfast"),
+    Case("sf_slowfast_nln_4x16_r50", "slowfast_r50_4x16_nl5", "pyslowfast_slowfast"),
+    Case("sf_slowfast_nln_8x8_r50", "slowfast_r50_8x8_nl5", "pyslowfast_slowfast"),
 )
 
 
