@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +301,30 @@ def test_a_key_that_is_only_missing_or_only_unknown_is_enough(layout: str) -> No
         imported({key: array for key, array in theirs.items() if key != lost})
     with pytest.raises(LayoutError, match="1 keys are unknown: extra"):
         imported({**theirs, "extra": np.zeros(1, "float32")})
+
+
+def test_filters_for_flow_make_a_network_for_flow() -> None:
+    """Two channels where the network has three imply `in_channels=2`; the other way round is an error."""
+
+    def state(channels: int) -> Arrays:
+        first = np.ones((5, channels, 1, 2, 3), "float32")
+        return {**small_state(), "conv1a.conv.weight": first}
+
+    def read(channels: int, default: int) -> Imported:
+        def shapes(num_classes: int, options: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+            built = state(options.get("in_channels", default))
+            return {key: array.shape for key, array in built.items()}
+
+        return to_ours(as_piergiaj(state(channels)), "i3d_inception", LAYOUTS, shapes)
+
+    assert read(3, 3).options == {}
+    found = read(2, 3)
+    assert found.options == {"in_channels": 2}
+    assert found.arrays["conv1a.conv.weight"].shape == (5, 2, 1, 2, 3)
+    assert read(2, 2).options == {}
+    for channels, default in ((3, 2), (4, 3)):
+        with pytest.raises(LayoutError, match=rf"\(5, {channels}, 1, 2, 3\), the model needs \(5, {default}"):
+            read(channels, default)
 
 
 def test_what_is_no_i3d_is_refused() -> None:
