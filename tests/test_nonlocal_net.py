@@ -19,7 +19,7 @@ from vadis.models.cost import count_parameters, measure_cost
 from vadis.models.nonlocal_net import (
     BLOCKS,
     NonLocal,
-    VideoResNet,
+    InflatedResNet,
     max_pool3d,
     nonlocal_places,
     time_kernels,
@@ -278,13 +278,13 @@ def test_pooling_is_pytorch_s(kernel: Any, stride: Any, padding: Any, size: tupl
 # --- the networks ---------------------------------------------------------------------------------
 
 
-def meta(name: str, **options: Any) -> VideoResNet:
+def meta(name: str, **options: Any) -> InflatedResNet:
     """A network of shapes only."""
     with torch.device("meta"):
         return create_model(name, **options).eval()  # type: ignore[return-value]
 
 
-def sizes(model: VideoResNet, frames: int, pixels: int) -> list[tuple[int, ...]]:
+def sizes(model: InflatedResNet, frames: int, pixels: int) -> list[tuple[int, ...]]:
     """T x H x W after the stem, pool1, res2, pool2, res3, res4 and res5."""
     x = torch.empty(1, 3, frames, pixels, pixels, device="meta")
     found = [x := model.stem(x), x := model.pool1(x)]

@@ -640,7 +640,7 @@ def _windows(planes_BDHW: Tensor, side: int) -> Tensor:
     return F.avg_pool2d(planes_BDHW, (min(side, height), min(side, width)), stride=1)
 
 
-class VideoResNet(Pathway, PlaneClassifier):
+class InflatedResNet(Pathway, PlaneClassifier):
     """C2D, inflated I3D and Slow, with non-local blocks or without: a pathway with a classifier."""
 
     input_weights = ("stem.conv.weight",)
@@ -775,7 +775,7 @@ def _build(
     pool_first: bool = True,
     group_frames: int | None = None,
     pixels: Pixels = "authors",
-) -> VideoResNet:
+) -> InflatedResNet:
     """One network of the paper: `frames` are number and stride; the options are those of the docstring."""
     blocks = TINY_BLOCKS if tiny else BLOCKS[depth]
     pool1, pool2 = _pools(pooling, halve_time, dense)
@@ -800,194 +800,194 @@ def _build(
         pool_first=pool_first,
     )
     spec = kinetics_spec(in_channels, *frames, 224 if dense else 256, pixels)
-    return VideoResNet(plan, spec, num_classes, dropout=dropout, head_window=head_window)
+    return InflatedResNet(plan, spec, num_classes, dropout=dropout, head_window=head_window)
 
 
 def c2d_r50_32x2(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """C2D on ResNet-50, table 1: 24.3 M parameters, 20.4 G multiply-adds; 71.8 in the paper."""
     return _build("c2d", 50, (32, 2), num_classes, in_channels, tiny, **options)
 
 
 def c2d_r101_32x2(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """C2D on ResNet-101: 43.3 M parameters, 35.3 G multiply-adds; 73.1 in the paper."""
     return _build("c2d", 101, (32, 2), num_classes, in_channels, tiny, **options)
 
 
 def i3d_r50_32x2(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """ResNet-50 inflated to 3x1x1: 28.0 M parameters, 33.1 G multiply-adds; 73.3 in the paper."""
     return _build("i3d", 50, (32, 2), num_classes, in_channels, tiny, **options)
 
 
 def i3d_r101_32x2(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """ResNet-101 inflated to 3x1x1: 51.8 M parameters, 51.7 G multiply-adds; 74.4 in the paper."""
     return _build("i3d", 101, (32, 2), num_classes, in_channels, tiny, **options)
 
 
 def i3d_r50_32x2_3x3x3(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """ResNet-50 inflated to 3x3x3: 33.4 M parameters."""
     return _build("i3d", 50, (32, 2), num_classes, in_channels, tiny, spread=True, **options)
 
 
 def i3d_r101_32x2_3x3x3(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """ResNet-101 inflated to 3x3x3: 63.0 M parameters; 74.1 in the paper (table 2e)."""
     return _build("i3d", 101, (32, 2), num_classes, in_channels, tiny, spread=True, **options)
 
 
 def c2d_r50_32x2_nl1(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """C2D on ResNet-50 with 1 non-local block: 72.7 in the paper."""
     return _build("c2d", 50, (32, 2), num_classes, in_channels, tiny, 1, **options)
 
 
 def c2d_r50_32x2_nl5(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """C2D on ResNet-50 with 5 non-local blocks: 73.8 in the paper."""
     return _build("c2d", 50, (32, 2), num_classes, in_channels, tiny, 5, **options)
 
 
 def c2d_r50_32x2_nl10(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """C2D on ResNet-50 with 10 non-local blocks: 74.3 in the paper."""
     return _build("c2d", 50, (32, 2), num_classes, in_channels, tiny, 10, **options)
 
 
 def c2d_r101_32x2_nl1(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """C2D on ResNet-101 with 1 non-local block: 74.3 in the paper."""
     return _build("c2d", 101, (32, 2), num_classes, in_channels, tiny, 1, **options)
 
 
 def c2d_r101_32x2_nl5(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """C2D on ResNet-101 with 5 non-local blocks: 75.1 in the paper."""
     return _build("c2d", 101, (32, 2), num_classes, in_channels, tiny, 5, **options)
 
 
 def i3d_r50_32x2_nl5(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """Inflated ResNet-50 with 5 non-local blocks, the paper's NL I3D: 74.9."""
     return _build("i3d", 50, (32, 2), num_classes, in_channels, tiny, 5, **options)
 
 
 def i3d_r101_32x2_nl5(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """Inflated ResNet-101 with 5 non-local blocks, the paper's NL I3D: 76.0."""
     return _build("i3d", 101, (32, 2), num_classes, in_channels, tiny, 5, **options)
 
 
 def c2d_r50_128x1(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """C2D on ResNet-50 for clips of 128 frames, trained on from 32x2: 73.8 in the paper."""
     return _build("c2d", 50, (128, 1), num_classes, in_channels, tiny, **options)
 
 
 def c2d_r101_128x1(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """C2D on ResNet-101 for clips of 128 frames, trained on from 32x2: 75.3 in the paper."""
     return _build("c2d", 101, (128, 1), num_classes, in_channels, tiny, **options)
 
 
 def i3d_r50_128x1(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """Inflated ResNet-50 for clips of 128 frames, trained on from 32x2: 74.9 in the paper."""
     return _build("i3d", 50, (128, 1), num_classes, in_channels, tiny, **options)
 
 
 def i3d_r101_128x1(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """Inflated ResNet-101 for clips of 128 frames, trained on from 32x2: 76.4 in the paper."""
     return _build("i3d", 101, (128, 1), num_classes, in_channels, tiny, **options)
 
 
 def i3d_r50_128x1_nl5(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """NL I3D on ResNet-50 for clips of 128 frames: 76.5 in the paper."""
     return _build("i3d", 50, (128, 1), num_classes, in_channels, tiny, 5, **options)
 
 
 def i3d_r101_128x1_nl5(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """NL I3D on ResNet-101 for clips of 128 frames: 77.7 in the paper."""
     return _build("i3d", 101, (128, 1), num_classes, in_channels, tiny, 5, **options)
 
 
 def c2d_r50_8x8(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """C2D of PySlowFast and pytorchvideo: 24.3 M parameters, 25.5 G multiply-adds at 256 x 256."""
     return _build("c2d", 50, (8, 8), num_classes, in_channels, tiny, dense=False, **options)
 
 
 def i3d_r50_8x8(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """I3D of PySlowFast and pytorchvideo: 28.0 M parameters, 37.1 G multiply-adds at 256 x 256."""
     return _build("i3d", 50, (8, 8), num_classes, in_channels, tiny, dense=False, **options)
 
 
 def i3d_r101_8x8(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """The same on ResNet-101 (PySlowFast's I3D_8x8_R101)."""
     return _build("i3d", 101, (8, 8), num_classes, in_channels, tiny, dense=False, **options)
 
 
 def c2d_r50_8x8_nl5(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """C2D with 5 non-local blocks (PySlowFast's C2D_NLN_8x8_R50; 74.4 in the authors' repository)."""
     return _build("c2d", 50, (8, 8), num_classes, in_channels, tiny, 5, dense=False, **options)
 
 
 def i3d_r50_8x8_nl5(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """I3D with 5 non-local blocks (PySlowFast's I3D_NLN_8x8_R50; 74.7 in the authors' repository)."""
     return _build("i3d", 50, (8, 8), num_classes, in_channels, tiny, 5, dense=False, **options)
 
 
 def i3d_r101_8x8_nl5(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """The same on ResNet-101; PySlowFast's I3D_NLN_8x8_R101 has them after 1, 3, 5 of res4 instead."""
     return _build("i3d", 101, (8, 8), num_classes, in_channels, tiny, 5, dense=False, **options)
 
 
 def i3d_r50_32x4(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """I3D for long clips at a quarter of the frames, trained on from 8x8: 75.5 in the authors' repository."""
     return _build("i3d", 50, (32, 4), num_classes, in_channels, tiny, dense=False, **options)
 
 
 def i3d_r50_32x4_nl5(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """The same with 5 non-local blocks, groups of 4 frames in res3: 76.5 in the authors' repository."""
     return _build(
         "i3d", 50, (32, 4), num_classes, in_channels, tiny, 5, dense=False, **{"group_frames": 4, **options}

@@ -67,7 +67,7 @@ from vadis.models.nonlocal_net import (
     Places,
     Plan,
     PlaneClassifier,
-    VideoResNet,
+    InflatedResNet,
     kinetics_spec,
     nonlocal_places,
     plan_nonlocals,
@@ -273,14 +273,14 @@ def _build_slow(
     scaled: bool = True,
     nonlocal_pool: Sequence[int] = (1, 2, 2),
     pixels: Pixels = "authors",
-) -> VideoResNet:
+) -> InflatedResNet:
     """The Slow pathway alone, on ResNet-50; `frames` are number and stride."""
     blocks = TINY_BLOCKS if tiny else BLOCKS[50]
     plan = Plan(slow_kernels(blocks), width=TINY_WIDTH if tiny else 64)
     places = _places(which, blocks, nonlocal_after)
     plan = plan_nonlocals(plan, places, pairwise=pairwise, scaled=scaled, pool=tuple(nonlocal_pool))
     spec = kinetics_spec(in_channels, *frames, 256, pixels)
-    return VideoResNet(plan, spec, num_classes, dropout=dropout, head_window=head_window)
+    return InflatedResNet(plan, spec, num_classes, dropout=dropout, head_window=head_window)
 
 
 def _build(
@@ -342,28 +342,28 @@ def _build(
 
 def slow_r50_4x16(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """The Slow pathway alone, 4 frames: 32.5 M parameters, 27.3 G multiply-adds at 256 x 256."""
     return _build_slow((4, 16), num_classes, in_channels, tiny, **options)
 
 
 def slow_r50_8x8(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """The Slow pathway alone, 8 frames: 32.5 M parameters, 54.5 G multiply-adds at 256 x 256."""
     return _build_slow((8, 8), num_classes, in_channels, tiny, **options)
 
 
 def slow_r50_4x16_nl5(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """The Slow pathway alone with 5 non-local blocks, 4 frames (PySlowFast's SLOW_NLN_4x16_R50)."""
     return _build_slow((4, 16), num_classes, in_channels, tiny, "nl5", **options)
 
 
 def slow_r50_8x8_nl5(
     num_classes: int = 400, in_channels: int = 3, tiny: bool = False, **options: Any
-) -> VideoResNet:
+) -> InflatedResNet:
     """The Slow pathway alone with 5 non-local blocks, 8 frames (PySlowFast's SLOW_NLN_8x8_R50)."""
     return _build_slow((8, 8), num_classes, in_channels, tiny, "nl5", **options)
 
