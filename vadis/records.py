@@ -222,6 +222,115 @@ class Span:
             raise ValueError(f"a span ends ({self.end_seconds} s) before it starts ({self.start_seconds} s)")
 
 
+class DataError(VadisError):
+    """A dataset's files cannot be understood; the message begins with the file, and the line if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box of one picture: left, top, right, bottom in [0, 1] of the picture's width and height.
+
+    Annotations are kept as they are: a box may stand out of the picture or be empty. `labels` may be several
+    (AVA). `person` is the same number in every picture of a video that shows the same person (or tube).
+    `frame` is the index of the picture in its video, from 0; None where the example has a key frame or is an
+    image. `keypoints` are (x, y, visibility 0, 1 or 2); `outline` are polygons, x and y in turn, all in
+    [0, 1]; `runs` is a mask instead, as COCO writes crowds: lengths of 0s and 1s in turn, column by column.
+    """
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    labels: tuple[int, ...] = ()
+    person: int | None = None
+    frame: int | None = None
+    crowd: bool = False
+    keypoints: tuple[tuple[float, float, int], ...] = ()
+    outline: tuple[tuple[float, ...], ...] = ()
+    runs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled thing of a dataset: a clip, a key frame with its boxes, a video with spans, an image.
+
+    `video` is relative to the dataset's root: a file, a folder of frames, an image. `id` is what the dataset
+    itself calls it. `labels` are class indices: one, several where the dataset is multi-label, none where
+    they are hidden; `absent` are classes that annotators denied. The interval is None for the whole video, and
+    otherwise in seconds on the clock of the file. `group` names the source: examples of one group must
+    never lie on both sides of a split. `spans` are the labelled intervals inside the video. `fps` is the rate
+    in Hz at which a folder of frames was extracted, where the dataset says so; `flow` are the patterns of
+    its flow pictures, relative to the root: x and y, or one where a picture holds both.
+    """
+
+    video: str
+    id: str
+    labels: tuple[int, ...] = ()
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    group: str = ""
+    spans: tuple[Span, ...] = ()
+    keyframe_seconds: float | None = None
+    boxes: tuple[Box, ...] = ()
+    absent: tuple[int, ...] = ()
+    duration_seconds: float | None = None
+    num_frames: int | None = None
+    fps: float | None = None
+    flow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something odd in a dataset's files: what it is and what was done, how often, and where first."""
+
+    text: str
+    count: int
+    first: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.count:,} x {self.text}" + (f" (first: {self.first})" if self.first else "")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One split of a dataset, as its files say. Class names keep their spelling; their order is the label.
+
+    `root` is what the paths of the videos are relative to. `class_groups` maps a group's name to its labels
+    (scores are given per group, too). `notes` count what was odd: nothing is left out without one.
+    """
+
+    name: str
+    root: str
+    split: str
+    class_names: tuple[str, ...]
+    examples: tuple[Example, ...]
+    multi_label: bool = False
+    class_groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.class_names)) != len(self.class_names):
+            twice = sorted({name for name in self.class_names if self.class_names.count(name) > 1})
+            raise ValueError(f"{self.name}: two classes have the same name: {', '.join(twice[:3])}")
+        num_classes = len(self.class_names)
+        for example in self.examples:
+            for label in (*example.labels, *example.absent):
+                if not 0 <= label < num_classes:
+                    raise ValueError(
+                        f"{self.name}: {example.id} has the label {label}, but there are {num_classes} classes"
+                    )
+            if len(example.labels) > 1 and not self.multi_label:
+                raise ValueError(f"{self.name}: {example.id} has {len(example.labels)} labels, not one")
+        for group, labels in self.class_groups.items():
+            if any(not 0 <= label < num_classes for label in labels):
+                raise ValueError(f"{self.name}: the group {group} has a label outside 0..{num_classes - 1}")
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are, whether or not this split has examples of each."""
+        return len(self.class_names)
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why a video gave no prediction: the `kind` of its VideoError and a sentence."""
