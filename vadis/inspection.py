@@ -258,13 +258,13 @@ def run_weights_list(pattern: str, as_json: bool) -> int:
     if as_json:
         print_json([{**asdict(row), "cached": is_pulled(row.name)} for row in rows])
         return 0
-    table = Table(
-        Column("weights", no_wrap=True), "trained on", "claimed by the authors", "licence", "cached"
-    )
+    console = _console()
     for row in rows:
-        cached = "yes" if is_pulled(row.name) else ""
-        table.add_row(row.name, row.trained_on, row.claimed, row.licence, cached)
-    _console().print(table)
+        cached = "   (cached)" if is_pulled(row.name) else ""
+        console.print(f"{row.name}{cached}", style="bold", markup=False, soft_wrap=True)
+        claim = f"claimed: {row.claimed}" if row.claimed else "no claim"
+        console.print(f"    trained on {row.trained_on}; {claim}", markup=False, soft_wrap=True)
+        console.print(f"    {row.licence}", markup=False, soft_wrap=True, style="dim")
     return 0
 
 
