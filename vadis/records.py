@@ -223,7 +223,7 @@ class Span:
 
 
 class DataError(VadisError):
-    """A dataset's files cannot be understood; the message begins with the file, and the line if there is one."""
+    """A dataset's files are not understood; the message begins with the file, and its line if it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +256,8 @@ class Example:
 
     `video` is relative to the dataset's root: a file, a folder of frames, an image. `id` is what the dataset
     itself calls it. `labels` are class indices: one, several where the dataset is multi-label, none where
-    they are hidden; `absent` are classes that annotators denied. The interval is None for the whole video, and
-    otherwise in seconds on the clock of the file. `group` names the source: examples of one group must
+    they are hidden; `absent` are classes that annotators denied. The interval is None for the whole video,
+    and otherwise in seconds on the clock of the file. `group` names the source: examples of one group must
     never lie on both sides of a split. `spans` are the labelled intervals inside the video. `fps` is the rate
     in Hz at which a folder of frames was extracted, where the dataset says so; `flow` are the patterns of
     its flow pictures, relative to the root: x and y, or one where a picture holds both.
@@ -317,7 +317,7 @@ class Dataset:
             for label in (*example.labels, *example.absent):
                 if not 0 <= label < num_classes:
                     raise ValueError(
-                        f"{self.name}: {example.id} has the label {label}, but there are {num_classes} classes"
+                        f"{self.name}: {example.id} has the label {label}, there are {num_classes} classes"
                     )
             if len(example.labels) > 1 and not self.multi_label:
                 raise ValueError(f"{self.name}: {example.id} has {len(example.labels)} labels, not one")
