@@ -35,6 +35,8 @@ def run_and_list_modules(*arguments: str) -> tuple[subprocess.CompletedProcess[s
         ["models", "--help"],
         ["weights", "--help"],
         ["weights", "import", "--help"],
+        ["score", "--help"],
+        ["score", "ava", "--help"],
         ["doctor", "--help"],
         ["demo", "--help"],
     ],

@@ -19,7 +19,7 @@ LEVELS = [
     "config video metrics models",
     "data recipes folding parity",
     "windows fetching engines fusion formats",
-    "prediction features evaluation explain exporting",
+    "prediction features evaluation explain exporting scoring",
     "training jobs inspection",
     "transfer collect serve scale live doctor demo",
     "cli",

@@ -25,6 +25,10 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(help="Published weights: list, pull, import, verify.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
+score_app = typer.Typer(
+    help="The official figures of the field's datasets, from files.", no_args_is_help=True
+)
+app.add_typer(score_app, name="score")
 
 
 class Device(StrEnum):
@@ -56,6 +60,36 @@ class ProtocolName(StrEnum):
 
     windows = "windows"
     paper = "paper"
+
+
+class AvaRuleName(StrEnum):
+    """Whose rule scores AVA."""
+
+    official = "official"
+    slowfast = "slowfast"
+    mmaction2 = "mmaction2"
+
+
+class TubeRuleName(StrEnum):
+    """Whose rule scores tubes."""
+
+    act = "act"
+    ucf24 = "ucf24"
+
+
+class ActivityNetTask(StrEnum):
+    """Tasks of the ActivityNet challenge."""
+
+    detection = "detection"
+    classification = "classification"
+    proposals = "proposals"
+
+
+class CharadesTask(StrEnum):
+    """Tasks of Charades."""
+
+    classify = "classify"
+    localize = "localize"
 
 
 class Format(StrEnum):
@@ -373,6 +407,81 @@ def weights_verify(
     from vadis.inspection import run_weights_verify
 
     _exit(run_weights_verify, name, as_json)
+
+
+SubsetOption = Annotated[str, typer.Option(help="The part of the ground truth that counts.")]
+
+
+@score_app.command("ava")
+def score_ava(
+    truth: Annotated[Path, typer.Argument(metavar="GT.csv", help="Such as ava_val_v2.2.csv.")],
+    detections: Annotated[Path, typer.Argument(metavar="DET.csv", help="video,time,x1,y1,x2,y2,class,score")],
+    labels: Annotated[Path, typer.Option(help="The evaluated classes (.pbtxt).")],
+    excluded: Annotated[Path | None, typer.Option(help="Timestamps that take no part (.csv).")] = None,
+    rule: Annotated[AvaRuleName, typer.Option(help="Whose script.")] = AvaRuleName.official,
+) -> None:
+    """AVA: frame mAP at IoU 0.5, per class and per group of classes."""
+    from vadis.scoring import run_score
+    from vadis.scoring.ava import score_ava as score
+
+    _exit(run_score, score, truth, detections, labels, excluded, rule.value)
+
+
+@score_app.command("activitynet")
+def score_activitynet(
+    truth: Annotated[Path, typer.Argument(metavar="GT.json", help="Such as activity_net.v1-3.min.json.")],
+    predictions: Annotated[Path, typer.Argument(metavar="PRED.json", help="The challenge's submission.")],
+    task: Annotated[ActivityNetTask, typer.Option(help="Which figure.")] = ActivityNetTask.detection,
+    subset: SubsetOption = "validation",
+    max_proposals: Annotated[float, typer.Option(min=0.01, help="Proposals a video, on average.")] = 100,
+) -> None:
+    """ActivityNet: average mAP of detections; mAP and hit@k of videos; AR-AN of proposals.
+
+    --max-proposals is the factor of the fraction of the proposals that is taken.
+    """
+    from vadis.scoring import run_score
+    from vadis.scoring.activitynet import score_activitynet as score
+
+    _exit(run_score, score, truth, predictions, task.value, subset, max_proposals)
+
+
+@score_app.command("charades")
+def score_charades(
+    truth: Annotated[Path, typer.Argument(metavar="GT.csv", help="Such as Charades_v1_test.csv.")],
+    submission: Annotated[Path, typer.Argument(metavar="SUBMISSION.txt", help="id [moment] and 157 scores")],
+    task: Annotated[CharadesTask, typer.Option(help="Whole videos, or 25 moments of each.")],
+) -> None:
+    """Charades: mAP, and AP weighted by the classes' size (`weighted`)."""
+    from vadis.scoring import run_score
+    from vadis.scoring.charades import score_charades as score
+
+    _exit(run_score, score, truth, submission, task.value)
+
+
+@score_app.command("tubes")
+def score_tubes(
+    file: Annotated[Path, typer.Argument(metavar="FILE.json", help="Ground truth and detections.")],
+    rule: Annotated[TubeRuleName, typer.Option(help="Whose script.")],
+    tubes: Annotated[bool, typer.Option(help="Print the linked tubes, too (rule act).")] = True,
+) -> None:
+    """J-HMDB and UCF101-24: video mAP at each overlap; by the rule `act` also frame mAP and linked tubes."""
+    from vadis.scoring import run_score
+    from vadis.scoring.tubes import score_tubes as score
+
+    _exit(run_score, score, file, rule.value, tubes)
+
+
+@score_app.command("kinetics")
+def score_kinetics(
+    truth: Annotated[Path, typer.Argument(metavar="GT.json", help="The challenge's ground truth.")],
+    predictions: Annotated[Path, typer.Argument(metavar="PRED.json", help="The challenge's submission.")],
+    subset: SubsetOption = "validation",
+) -> None:
+    """The Kinetics challenge: top-1 and top-5 error, and their average."""
+    from vadis.scoring import run_score
+    from vadis.scoring.activitynet import score_kinetics as score
+
+    _exit(run_score, score, truth, predictions, subset)
 
 
 def _make_limits(
