@@ -1,0 +1,184 @@
+"""Steps from a decoded clip to a training view: each a small value that says what it does, and does it.
+
+A recipe lists them in order (`usual_steps`: scale jitter, random crop, flip). Every step takes
+all frames of a clip and the labels and draws from the generator that it is given, so that a clip is the same
+whichever process makes it. The pixel work is in `vadis.video.transform`.
+
+Legend: T frames, C channels, H W pixels; frames are uint8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from vadis.records import ClipSpec
+from vadis.video import transform
+
+Labels: TypeAlias = tuple[int, ...]
+Step: TypeAlias = Callable[[Tensor, Labels, torch.Generator], tuple[Tensor, Labels]]
+"""(frames_TCHW, labels, generator) to (frames_TCHW, labels)."""
+
+
+@dataclass(frozen=True)
+class ShortSide:
+    """Resize so that the short side is drawn from [smallest, largest] pixels; equal bounds: fixed."""
+
+    smallest: int
+    largest: int
+    inverse: bool = False
+
+    def __call__(
+        self, frames_TCHW: Tensor, labels: Labels, generator: torch.Generator
+    ) -> tuple[Tensor, Labels]:
+        """frames_TCHW resized."""
+        if self.smallest == self.largest:
+            return transform.resize_short_side(frames_TCHW, self.smallest), labels
+        return transform.random_short_side(
+            frames_TCHW, self.smallest, self.largest, generator=generator, inverse=self.inverse
+        ), labels
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """A square of `size` pixels anywhere."""
+
+    size: int
+
+    def __call__(
+        self, frames_TCHW: Tensor, labels: Labels, generator: torch.Generator
+    ) -> tuple[Tensor, Labels]:
+        """frames_TCHW cut to the square."""
+        return transform.random_crop(frames_TCHW, self.size, generator=generator), labels
+
+
+@dataclass(frozen=True)
+class MultiScaleCrop:
+    """TSN's corner crop with scale jitter, resized to `size` pixels."""
+
+    size: int
+    scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
+    max_distort: int = 1
+    more_places: bool = True
+
+    def __call__(
+        self, frames_TCHW: Tensor, labels: Labels, generator: torch.Generator
+    ) -> tuple[Tensor, Labels]:
+        """frames_TCHW cut and resized."""
+        return transform.multi_scale_crop(
+            frames_TCHW,
+            self.size,
+            generator=generator,
+            scales=self.scales,
+            max_distort=self.max_distort,
+            more_places=self.more_places,
+        ), labels
+
+
+@dataclass(frozen=True)
+class ResizedCrop:
+    """Inception's crop: a random share of the area at a random aspect, resized to `size` pixels."""
+
+    size: int
+    area: tuple[float, float] = (0.08, 1.0)
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+
+    def __call__(
+        self, frames_TCHW: Tensor, labels: Labels, generator: torch.Generator
+    ) -> tuple[Tensor, Labels]:
+        """frames_TCHW cut and resized."""
+        return transform.random_resized_crop(
+            frames_TCHW, self.size, generator=generator, area=self.area, aspect=self.aspect
+        ), labels
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Mirror left and right with a probability.
+
+    `mirror` (`transform.mirror_labels(class_names)`) gives each label's label in the mirror: "to the
+    left" becomes "to the right". A clip with a label that has no counterpart stays as it is. Without `mirror`
+    labels stay.
+    """
+
+    probability: float = 0.5
+    mirror: tuple[int | None, ...] | None = None
+
+    def __call__(
+        self, frames_TCHW: Tensor, labels: Labels, generator: torch.Generator
+    ) -> tuple[Tensor, Labels]:
+        """frames_TCHW and labels, both mirrored or neither."""
+        flips = float(torch.rand((), generator=generator, dtype=torch.float64)) < self.probability
+        mirrored = labels if self.mirror is None else [self.mirror[label] for label in labels]
+        known = tuple(label for label in mirrored if label is not None)
+        if not flips or len(known) < len(labels):
+            return frames_TCHW, labels
+        return transform.flip_horizontally(frames_TCHW), known
+
+
+@dataclass(frozen=True)
+class ColourJitter:
+    """Change brightness, contrast, saturation (factors from [1 - x, 1 + x]) and hue ([-x, x] turns)."""
+
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+
+    def __call__(
+        self, frames_TCHW: Tensor, labels: Labels, generator: torch.Generator
+    ) -> tuple[Tensor, Labels]:
+        """frames_TCHW in other colours."""
+        return transform.colour_jitter(
+            frames_TCHW,
+            generator=generator,
+            brightness=self.brightness,
+            contrast=self.contrast,
+            saturation=self.saturation,
+            hue=self.hue,
+        ), labels
+
+
+@dataclass(frozen=True)
+class Grey:
+    """Take the colours out with a probability."""
+
+    probability: float = 0.2
+
+    def __call__(
+        self, frames_TCHW: Tensor, labels: Labels, generator: torch.Generator
+    ) -> tuple[Tensor, Labels]:
+        """frames_TCHW, grey or as they are."""
+        if float(torch.rand((), generator=generator, dtype=torch.float64)) < self.probability:
+            return transform.greyscale(frames_TCHW), labels
+        return frames_TCHW, labels
+
+
+def usual_steps(spec: ClipSpec, class_names: Sequence[str] | None = None) -> tuple[Step, ...]:
+    """Scale jitter from size to 1.25 x size pixels (256 to 320), a random crop, a flip in half of the cases.
+
+    With class_names, classes that speak of left and right change places when the clip is mirrored.
+    """
+    mirror = None if class_names is None else transform.mirror_labels(class_names)
+    jitter = ShortSide(spec.size, round(spec.size * 1.25))
+    return jitter, RandomCrop(spec.crop), Flip(mirror=mirror)
+
+
+Crops = Literal["none", "centre", "three", "ten"]
+
+
+def cut_views(frames_TCHW: Tensor, size: int, crops: Crops) -> list[Tensor]:
+    """The views of one clip at test, each of shape (T, C, size, size) pixels; "none": the clip as it is."""
+    if crops == "none":
+        return [frames_TCHW]
+    if crops == "centre":
+        return [transform.centre_crop(frames_TCHW, size)]
+    if crops == "three":
+        return transform.three_crop(frames_TCHW, size)
+    if crops == "ten":
+        return transform.ten_crop(frames_TCHW, size)
+    raise ValueError(f"crops ({crops!r}) must be one of 'none', 'centre', 'three', 'ten'")

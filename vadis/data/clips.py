@@ -1,0 +1,302 @@
+"""From an example to the pixels of its clips: which frames a rule takes, and those frames decoded.
+
+A rule of `vadis.video.sample` says which frames; the frames of one example are fetched in one pass, from
+the file, from a tar file that holds it, or from the cache of resized frames. Nothing is replaced: what
+cannot be read raises a VideoError, and a frame that the decoder marked as damaged is counted.
+
+Legend: N clips, T frames, H W pixels, C channels.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vadis.data.frame_cache import FrameCache, frame_key
+from vadis.records import ClipSpec, Example, Limits, VideoError
+from vadis.video import sample
+from vadis.video.decode import Video
+from vadis.video.sample import Indices, OutOfRange
+
+CLOCK_SLACK = 1e-6  # seconds by which a time in an annotation may miss the frame that it means
+MAX_CACHED_BYTES = 2**29  # of pixels of one example: a longer one is decoded clip by clip, not cached
+
+
+@dataclass(frozen=True)
+class ClipRule:
+    """How clips are taken from a video: the name of a rule in `RULES` and the number of clips.
+
+    `out_of_range` says what a clip longer than its video shows: "loop", "clamp" or "error".
+    """
+
+    name: str = "random"
+    num_clips: int = 1
+    out_of_range: OutOfRange = "loop"
+
+    def __post_init__(self) -> None:
+        if self.name not in RULES:
+            raise ValueError(f"no rule {self.name!r} for clips; there are {', '.join(RULES)}")
+        if self.num_clips < 1:
+            raise ValueError(f"num_clips ({self.num_clips}) must be at least 1")
+
+
+Rng = np.random.Generator | None
+
+
+def _random(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
+    if rng is None:
+        raise ValueError('the rule "random" needs random numbers; in evaluation take "uniform"')
+    return sample.random_clips(
+        total, rule.num_clips, spec.num_frames, spec.frame_stride, rng=rng, out_of_range=rule.out_of_range
+    )
+
+
+def _uniform(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
+    return sample.uniform_clips(total, rule.num_clips, spec.num_frames, spec.frame_stride, rule.out_of_range)
+
+
+def _segments(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
+    if rng is None:
+        return sample.tsn_test_segments(total, spec.num_frames)[None].repeat(rule.num_clips, 0)
+    clips = [sample.tsn_train_segments(total, spec.num_frames, rng=rng) for _ in range(rule.num_clips)]
+    return np.stack(clips)
+
+
+def _slowfast(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
+    return sample.slowfast_clips(
+        total,
+        rule.num_clips,
+        spec.num_frames,
+        spec.frame_stride,
+        fps=fps,
+        target_fps=fps if spec.fps is None else spec.fps,
+        rng=rng,
+    )
+
+
+def _nonlocal(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
+    return sample.nonlocal_clips(total, rule.num_clips, spec.num_frames, spec.frame_stride)
+
+
+def _ssv2(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
+    clips = [sample.slowfast_ssv2_clip(total, spec.num_frames, rng) for _ in range(rule.num_clips)]
+    return np.stack(clips)
+
+
+def _whole(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
+    return sample.whole_video(total, at_least=spec.num_frames)[None]
+
+
+RULES: dict[str, Callable[[int, ClipSpec, ClipRule, float, Rng], Indices]] = {
+    "random": _random,
+    "uniform": _uniform,
+    "segments": _segments,
+    "slowfast": _slowfast,
+    "nonlocal": _nonlocal,
+    "ssv2": _ssv2,
+    "whole": _whole,
+}
+"""Rules for clips by name. "random" at every start, "segments" (TSN), "slowfast" and "ssv2" at random places
+in training and at fixed ones in evaluation, the others at fixed ones always. "whole" is one clip of all
+frames, so batches of it hold one video."""
+
+OWN_RATE = frozenset({"slowfast"})  # counts in frames of the file and brings `spec.fps` in by itself
+
+
+def interval_frames(example: Example, times_T: NDArray[np.float64], name: str) -> tuple[int, int]:
+    """First frame of an example's interval and the one after its last, as indices into times_T.
+
+    times_T: when each frame is shown, in seconds. The first is the frame that a player shows at the start.
+    Raises VideoError("empty") where the interval lies outside the video.
+    """
+    first, stop = 0, len(times_T)
+    if example.start_seconds is not None:
+        if example.start_seconds > times_T[-1] + _frame_length(times_T):
+            raise VideoError(
+                "empty",
+                name,
+                f"the clip begins at {example.start_seconds:g} s, the last frame is at {times_T[-1]:.3f} s",
+                "the annotation does not fit the file; compare their durations",
+            )
+        first = max(0, int(np.searchsorted(times_T, example.start_seconds + CLOCK_SLACK, "right")) - 1)
+    if example.end_seconds is not None:
+        stop = int(np.searchsorted(times_T, example.end_seconds - CLOCK_SLACK, "left"))
+        if stop <= first and example.end_seconds <= times_T[0]:
+            raise VideoError(
+                "empty",
+                name,
+                f"the clip ends at {example.end_seconds:g} s, before the first frame",
+                "the annotation does not fit the file",
+            )
+    return first, max(stop, first + 1)
+
+
+def _frame_length(times_T: NDArray[np.float64]) -> float:
+    return float(np.median(np.diff(times_T))) if len(times_T) > 1 else 0.04
+
+
+def choose_frames(
+    example: Example,
+    times_T: NDArray[np.float64],
+    spec: ClipSpec,
+    rule: ClipRule,
+    rng: np.random.Generator | None,
+    name: str = "",
+) -> Indices:
+    """The frames of an example's clips: indices_NT into the whole video.
+
+    times_T: when each frame of the video is shown, in seconds. Where `spec.fps` is set, frames are taken at
+    that rate first (the one shown at each tick) and the rule counts in ticks.
+    """
+    first, stop = interval_frames(example, times_T, name)
+    length = _frame_length(times_T)
+    fps = 1 / length
+    if spec.fps is None or rule.name in OWN_RATE:
+        return first + RULES[rule.name](stop - first, spec, rule, fps, rng)
+    begin = float(times_T[first]) if example.start_seconds is None else max(example.start_seconds, 0.0)
+    end = float(times_T[stop - 1]) + length
+    if example.end_seconds is not None:
+        end = min(end, example.end_seconds)
+    num_ticks = max(1, int(np.ceil((end - begin) * spec.fps - CLOCK_SLACK)))
+    ticks = begin + np.arange(num_ticks) / spec.fps
+    shown = np.clip(np.searchsorted(times_T, ticks + CLOCK_SLACK, "right") - 1, first, stop - 1)
+    return shown[RULES[rule.name](num_ticks, spec, rule, spec.fps, rng)].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The decoded clips of one example.
+
+    clips: uint8 RGB, (T, H, W, C) each. indices_NT: the frames they show. num_damaged: frames that the
+    decoder marked as damaged. short: the file ends before its declared end.
+    """
+
+    clips: tuple[NDArray[np.uint8], ...]
+    indices_NT: Indices
+    num_damaged: int = 0
+    short: bool = False
+
+
+def read_clips(
+    example: Example,
+    root: str | Path,
+    spec: ClipSpec,
+    rule: ClipRule,
+    *,
+    rng: np.random.Generator | None = None,
+    short_side: int | None = None,
+    cache: FrameCache | None = None,
+    limits: Limits = Limits(),  # noqa: B008
+    threads: int | None = 1,
+) -> Clips:
+    """Decode the clips that a rule takes from an example, and only these (with a cache: all of it, once).
+
+    short_side: pixels to which frames are scaled; None keeps their size. threads: of the decoder.
+    Raises VideoError where the file cannot be read or holds nothing in the example's interval.
+    """
+    if spec.modality != "rgb" or spec.parts:
+        raise ValueError(f"clips are read as RGB, the network takes {spec.modality!r}")
+    source, name = find_source(Path(root), example.video)
+    if cache is not None:
+        return _read_cached(example, source, name, spec, rule, rng, cache, limits, threads)
+    with Video(source, short_side=short_side, limits=limits, threads=threads) as video:
+        indices_NT = choose_frames(example, _times(video, example, source), spec, rule, rng, name)
+        parts = video.clips([clip.tolist() for clip in indices_NT])
+        return Clips(
+            tuple(part.frames_THWC for part in parts),
+            indices_NT,
+            len({int(i) for part in parts for i in part.indices_T[part.corrupt_T]}),
+            parts[0].report.short,
+        )
+
+
+def _times(video: Video, example: Example, source: Path | bytes) -> NDArray[np.float64]:
+    """times_T in seconds; a folder of frames has the rate at which it was extracted, where that is known."""
+    if example.fps is not None and isinstance(source, Path) and source.is_dir():
+        return np.arange(len(video)) / example.fps
+    return video.frame_times()
+
+
+def _read_cached(
+    example: Example,
+    source: Path | bytes,
+    name: str,
+    spec: ClipSpec,
+    rule: ClipRule,
+    rng: np.random.Generator | None,
+    cache: FrameCache,
+    limits: Limits,
+    threads: int | None,
+) -> Clips:
+    span = f"{example.start_seconds}:{example.end_seconds}:{example.fps}"
+    key = frame_key(source, name, f"{span}:{cache.short_side}:{cache.quality}")
+    entry = cache.get(key)
+    if entry is None:
+        with Video(source, short_side=cache.short_side, limits=limits, threads=threads) as video:
+            times_T = _times(video, example, source)
+            first, stop = interval_frames(example, times_T, name)
+            info = video.info
+            scale = cache.short_side / max(1, min(info.width, info.height))
+            num_bytes = (stop - first) * info.width * info.height * scale**2 * 3
+            if num_bytes > min(MAX_CACHED_BYTES, cache.max_bytes):
+                indices_NT = choose_frames(example, times_T, spec, rule, rng, name)
+                parts = video.clips([clip.tolist() for clip in indices_NT])
+                return Clips(
+                    tuple(cache.coded(part.frames_THWC) for part in parts),
+                    indices_NT,
+                    len({int(i) for part in parts for i in part.indices_T[part.corrupt_T]}),
+                    parts[0].report.short,
+                )
+            frames = video.clips([range(first, stop)])[0]
+        damaged = frames.indices_T[frames.corrupt_T]
+        entry = cache.put(key, frames.frames_THWC, times_T, first, damaged.tolist(), frames.report.short)
+    with entry:
+        indices_NT = choose_frames(example, entry.times_T, spec, rule, rng, name)
+        clips = tuple(entry.frames(clip - entry.first) for clip in indices_NT)
+        num_damaged = len(set(indices_NT.reshape(-1).tolist()) & set(entry.damaged))
+        return Clips(clips, indices_NT, num_damaged, entry.short)
+
+
+# Files, and files inside tar files ---------------------------------------------------------------------
+
+
+def find_source(root: Path, video: str) -> tuple[Path | bytes, str]:
+    """What to open for an example's `video`, and the name to speak of it by.
+
+    `FOLDER/000001.tar/KEY.mp4` is the member KEY.mp4 of a tar file (`vadis data shard`), as bytes; anything
+    else is a path. Raises VideoError("not_found") for a member that the tar file does not have.
+    """
+    path = root / video
+    if ".tar/" not in video:
+        return path, str(path)
+    head, _, member = video.partition(".tar/")
+    archive = root / (head + ".tar")
+    if not archive.is_file():
+        return path, str(path)
+    stat = archive.stat()
+    place = tar_members(str(archive), stat.st_size, stat.st_mtime_ns).get(member)
+    if place is None:
+        raise VideoError("not_found", str(path), f"{archive.name} has no member {member}")
+    with archive.open("rb") as file:
+        file.seek(place[0])
+        return file.read(place[1]), str(path)
+
+
+@lru_cache(maxsize=4096)
+def tar_members(archive: str, size: int, mtime_ns: int) -> dict[str, tuple[int, int]]:
+    """Where each regular file of a tar file lies: name to offset and size in bytes.
+
+    size and mtime_ns are those of the file, so that one that was written anew is read anew.
+    Raises VideoError("corrupt") where it is not a whole tar file.
+    """
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            return {item.name: (item.offset_data, item.size) for item in tar if item.isfile()}
+    except (tarfile.TarError, OSError) as error:
+        raise VideoError("corrupt", archive, f"the tar file cannot be read: {error}") from error

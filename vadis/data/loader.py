@@ -1,0 +1,397 @@
+"""Batches of clips for training and evaluation, the same whatever the number of workers.
+
+Each clip is a pure function of (seed, epoch, index of the example, how often it was drawn before): workers
+only change who makes it. What cannot be read is neither replaced nor hidden: the batch shrinks, names
+what failed, and says how many clips are valid, so that a training loop divides its loss by the valid ones
+over all processes, and an evaluation counts the failed ones as wrong. Every process gets the same number
+of batches, an empty one where nothing is left for it, so that all of them step together.
+
+Pixels stay uint8 until `Batch.clip_BCTHW`, on the device that trains: a quarter of the bytes between
+processes and to the GPU.
+
+Legend: V views (clips x crops of all examples of a batch), B examples, K classes, C channels, T frames,
+H W pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from vadis.data.augment import Crops, Step, cut_views
+from vadis.data.clips import ClipRule, read_clips
+from vadis.data.frame_cache import FrameCache
+from vadis.data.order import Draw, Order, share_of
+from vadis.records import ClipSpec, Dataset, Failure, Limits, VideoError
+from vadis.video.transform import normalise, resize_short_side
+
+log = logging.getLogger(__name__)
+
+STATE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LoadedExample:
+    """An example as a worker hands it over: pixels_VTCHW uint8, labels (mirrored where the clip was).
+
+    num_damaged counts frames that the decoder marked as damaged; short: the file ends before its end.
+    """
+
+    draw: Draw
+    labels: tuple[int, ...]
+    pixels_VTCHW: Tensor
+    num_damaged: int = 0
+    short: bool = False
+
+
+@dataclass(frozen=True)
+class FailedExample:
+    """An example that could not be read: where it is in the dataset, what it is, and why."""
+
+    draw: Draw
+    id: str
+    video: str
+    labels: tuple[int, ...]
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips that could be read, and the examples that could not.
+
+    pixels_VTCHW: uint8, `views_per_example` views for each of B examples in turn; V is 0 in an empty batch.
+    labels_B: int64, -1 where hidden; a multi-label dataset has labels_BK instead, float32 of 0 and 1.
+    indices_B: int64, place of each example in the dataset. damaged: examples with damaged frames, or from a
+    file that ends early, by index.
+    """
+
+    pixels_VTCHW: Tensor
+    labels: Tensor
+    indices_B: Tensor
+    spec: ClipSpec
+    views_per_example: int = 1
+    failed: tuple[FailedExample, ...] = ()
+    damaged: tuple[int, ...] = ()
+
+    @property
+    def num_valid(self) -> int:
+        """How many examples could be read: what a sum of losses is to be divided by, over all processes."""
+        return len(self.indices_B)
+
+    def clip_BCTHW(self, device: torch.device | str = "cpu") -> Tensor:  # noqa: N802 - the shape suffix
+        """What the network takes: clip_BCTHW, float32, normalised on `device`; B here counts views.
+
+        An empty batch gives shape (0, C, T, H, W): sizes are those of the spec.
+        """
+        pixels = self.pixels_VTCHW.to(device, non_blocking=True)
+        num_views, num_frames = pixels.shape[:2]
+        clips = normalise(pixels.flatten(0, 1), self.spec)
+        return clips.unflatten(0, (num_views, num_frames)).transpose(1, 2).contiguous()
+
+    def pin_memory(self) -> Batch:
+        """The same batch in pinned memory, which a GPU reads without waiting."""
+        return replace(self, pixels_VTCHW=self.pixels_VTCHW.pin_memory(), labels=self.labels.pin_memory())
+
+
+class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
+    """The clips of a dataset: `clips[Draw(epoch, index)]` is always the same clip.
+
+    steps are those of training (`vadis.data.augment`); without steps, frames are scaled to `spec.size`
+    pixels and cut by `crops`. `training` draws clips and steps at random; without it a rule takes its fixed
+    places. In training a clip with a damaged frame counts as failed unless `keep_damaged`; evaluation keeps
+    it, and says so.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        spec: ClipSpec,
+        *,
+        rule: ClipRule = ClipRule(),  # noqa: B008
+        steps: Sequence[Step] = (),
+        crops: Crops | None = None,
+        training: bool = True,
+        seed: int = 0,
+        cache: FrameCache | None = None,
+        keep_damaged: bool | None = None,
+        limits: Limits = Limits(),  # noqa: B008
+    ) -> None:
+        if spec.modality != "rgb" or spec.parts:
+            raise ValueError(f"clips are loaded as RGB, the network takes {spec.modality!r}")
+        if seed < 0:
+            raise ValueError(f"seed ({seed}) must not be negative")
+        if not training and steps:
+            raise ValueError("steps are of training; evaluation scales to spec.size and cuts by `crops`")
+        if not training and rule.name == "random":
+            raise ValueError('evaluation takes fixed clips: choose a rule such as "uniform"')
+        self.dataset = dataset
+        self.spec = spec
+        self.rule = rule
+        self.steps = tuple(steps)
+        self.crops: Crops = crops if crops is not None else ("none" if steps else "centre")
+        self.training = training
+        self.seed = seed
+        self.cache = cache
+        self.keep_damaged = not training if keep_damaged is None else keep_damaged
+        self.limits = limits
+
+    def __len__(self) -> int:
+        return len(self.dataset.examples)
+
+    def __getitem__(self, draw: Draw | int) -> LoadedExample | FailedExample:
+        draw = draw if isinstance(draw, Draw) else Draw(0, int(draw))
+        example = self.dataset.examples[draw.index]
+        try:
+            return self._load(draw)
+        except VideoError as error:
+            failure = Failure(error.kind, str(error))
+            return FailedExample(draw, example.id, example.video, example.labels, failure)
+
+    def _load(self, draw: Draw) -> LoadedExample:
+        example, spec = self.dataset.examples[draw.index], self.spec
+        rng, generator = generators(self.seed, draw)
+        loaded = read_clips(
+            example,
+            self.dataset.root,
+            spec,
+            self.rule,
+            rng=rng if self.training else None,
+            short_side=None if self.steps else spec.size,
+            cache=self.cache,
+            limits=self.limits,
+        )
+        if loaded.num_damaged and not self.keep_damaged:
+            raise VideoError("corrupt", example.video, f"{loaded.num_damaged} frames of the clip are damaged")
+        labels, views = example.labels, []
+        start = generator.get_state()
+        for frames_THWC in loaded.clips:
+            generator.set_state(start)  # all clips of an example are cut and mirrored alike
+            frames_TCHW, labels = torch.from_numpy(frames_THWC).permute(0, 3, 1, 2), example.labels
+            for step in self.steps:
+                frames_TCHW, labels = step(frames_TCHW, labels, generator)
+            if not self.steps:  # changes nothing but frames from a cache of another size
+                frames_TCHW = resize_short_side(frames_TCHW, spec.size)
+            views += cut_views(frames_TCHW, spec.crop, self.crops)
+        return LoadedExample(draw, labels, torch.stack(views), loaded.num_damaged, loaded.short)
+
+
+def generators(seed: int, draw: Draw) -> tuple[np.random.Generator, torch.Generator]:
+    """The random numbers of one clip: for the choice of frames, and for the steps."""
+    words = np.random.SeedSequence([seed, *draw]).generate_state(2, np.uint64)
+    generator = torch.Generator()
+    generator.manual_seed(int(words[1] >> np.uint64(1)))
+    return np.random.Generator(np.random.PCG64(int(words[0]))), generator
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Examples to a `Batch`; picklable, for the workers. num_classes: None where examples have one label."""
+
+    spec: ClipSpec
+    num_classes: int | None
+
+    def __call__(self, items: Sequence[LoadedExample | FailedExample]) -> Batch:
+        """The batch of what could be read, with the failures beside it. Raises ValueError for views of
+        different sizes: some step must cut them to one."""
+        loaded = [item for item in items if isinstance(item, LoadedExample)]
+        failed = tuple(item for item in items if isinstance(item, FailedExample))
+        shapes = {tuple(item.pixels_VTCHW.shape) for item in loaded}
+        if len(shapes) > 1:
+            sizes = ", ".join(str(shape) for shape in sorted(shapes))
+            raise ValueError(
+                f"clips of different shapes cannot be a batch: {sizes}; end the steps with a crop"
+            )
+        spec = self.spec
+        if loaded:
+            pixels = torch.cat([item.pixels_VTCHW for item in loaded])
+        else:
+            shape = (0, spec.num_frames, spec.channels, spec.crop, spec.crop)
+            pixels = torch.empty(shape, dtype=torch.uint8)
+        return Batch(
+            pixels,
+            self._labels([item.labels for item in loaded]),
+            torch.tensor([item.draw.index for item in loaded], dtype=torch.int64),
+            spec,
+            len(loaded[0].pixels_VTCHW) if loaded else 1,
+            failed,
+            tuple(item.draw.index for item in loaded if item.num_damaged or item.short),
+        )
+
+    def _labels(self, labels: list[tuple[int, ...]]) -> Tensor:
+        if self.num_classes is None:
+            return torch.tensor([each[0] if each else -1 for each in labels], dtype=torch.int64)
+        target_BK = torch.zeros(len(labels), self.num_classes)
+        for row, each in enumerate(labels):
+            target_BK[row, list(each)] = 1.0
+        return target_BK
+
+
+@dataclass
+class Skipped:
+    """A file that could not be read: how many clips were lost by it, and why it failed first."""
+
+    id: str
+    video: str
+    kind: str
+    message: str
+    count: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.count} x {self.id}: {self.message}"
+
+
+class _Batches:
+    """The batch sampler of one process: lists of draws from a given batch of an epoch on."""
+
+    def __init__(self) -> None:
+        self.lists: list[list[Draw]] = []
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return iter(self.lists)
+
+    def __len__(self) -> int:
+        return len(self.lists)
+
+
+class ClipLoader:
+    """Batches of a `ClipDataset`; each iteration is one epoch (or the rest of it, after `load_state_dict`).
+
+    batch_size: examples per process and batch. workers: processes that decode ahead, `prefetch` batches
+    each; 0 decodes in this one. order: None is shuffled once through in training, as listed in evaluation.
+    rank of world_size processes gets its share of each global batch. pin_memory: for a GPU.
+
+    `skipped` names what failed, by index; `epoch` and `batch` are the place of the next batch.
+    """
+
+    def __init__(
+        self,
+        clips: ClipDataset,
+        batch_size: int,
+        *,
+        order: Order | None = None,
+        workers: int = 2,
+        prefetch: int = 2,
+        rank: int = 0,
+        world_size: int = 1,
+        pin_memory: bool = False,
+    ) -> None:
+        if batch_size < 1 or workers < 0 or prefetch < 1:
+            raise ValueError(
+                f"need batch_size >= 1, workers >= 0, prefetch >= 1; got {batch_size}, {workers}, {prefetch}"
+            )
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank ({rank}) must be in 0..{world_size - 1}")
+        self.clips = clips
+        self.batch_size = batch_size
+        self.order = Order(shuffle=clips.training) if order is None else order
+        self.rank, self.world_size = rank, world_size
+        self.epoch = self.batch = 0
+        self.skipped: dict[int, Skipped] = {}
+        self.damaged: set[int] = set()
+        self._labels = [example.labels for example in clips.dataset.examples]
+        self._batches = _Batches()
+        num_classes = clips.dataset.num_classes if clips.dataset.multi_label else None
+        self._loader: DataLoader[Any] = DataLoader(
+            clips,
+            batch_sampler=self._batches,  # type: ignore[arg-type]
+            collate_fn=Collate(clips.spec, num_classes),
+            num_workers=workers,
+            prefetch_factor=prefetch if workers else None,
+            persistent_workers=workers > 0,
+            pin_memory=pin_memory,
+            generator=torch.Generator(),  # the loader's own draws leave the global random state alone
+        )
+
+    def __len__(self) -> int:
+        """Batches of an epoch; the same for every process."""
+        return -(-self.order.length(len(self.clips)) // (self.batch_size * self.world_size))
+
+    def __iter__(self) -> Iterator[Batch]:
+        draws = self.order.draws(self._labels, self.clips.seed, self.epoch)
+        self._batches.lists = [
+            share_of(draws, number, self.batch_size, self.rank, self.world_size)
+            for number in range(self.batch, len(self))
+        ]
+        for batch in self._loader if self._batches.lists else ():
+            self.batch += 1  # before the loop's body, so that a state saved there says that it was done
+            self._note(batch)
+            yield batch
+        self.epoch, self.batch = self.epoch + 1, 0
+
+    def _note(self, batch: Batch) -> None:
+        for item in batch.failed:
+            known = self.skipped.get(item.draw.index)
+            if known is None:
+                kind, message = item.failure.kind, item.failure.message
+                known = self.skipped[item.draw.index] = Skipped(item.id, item.video, kind, message)
+                log.warning("%s cannot be read: %s", item.id, message)
+            known.count += 1
+        self.damaged.update(batch.damaged)
+
+    def report(self) -> str:
+        """What could not be read, or was damaged but used, so far: one line each; empty if all was well."""
+        lines = []
+        if self.skipped:
+            clips_lost = sum(item.count for item in self.skipped.values())
+            lines.append(f"{len(self.skipped)} examples could not be read ({clips_lost} clips):")
+            lines += [f"  {item}" for _, item in sorted(self.skipped.items())]
+        if self.damaged:
+            examples = self.clips.dataset.examples
+            lines.append(f"{len(self.damaged)} examples are damaged or end early, and were used:")
+            lines += [f"  {examples[index].id}" for index in sorted(self.damaged)]
+        return "\n".join(lines)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place of the next batch and what was skipped so far: plain numbers and strings (JSON)."""
+        return {
+            "version": STATE_VERSION,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "settings": self._settings(),
+            "skipped": {str(index): asdict(item) for index, item in self.skipped.items()},
+            "damaged": sorted(self.damaged),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken; the next iteration gives the rest of that epoch.
+
+        The number of processes and of workers may differ, the global batch may not. Raises ValueError where
+        data, seed, order or batch are others, since the order of clips would be.
+        """
+        if state.get("version") != STATE_VERSION:
+            raise ValueError(f"the loader's state has version {state.get('version')}, not {STATE_VERSION}")
+        ours = self._settings()
+        changed = [key for key in ours if state["settings"].get(key) != ours[key]]
+        if changed:
+            pairs = [f"{key} was {state['settings'].get(key)!r} and is {ours[key]!r}" for key in changed]
+            raise ValueError(f"the loader cannot go on in another order: {'; '.join(pairs)}")
+        self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
+        self.skipped = {int(index): Skipped(**item) for index, item in state["skipped"].items()}
+        self.damaged = set(state["damaged"])
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "seed": self.clips.seed,
+            "order": asdict(self.order),
+            "global_batch": self.batch_size * self.world_size,
+            "data": fingerprint(self.clips.dataset),
+        }
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """sha256 of what a dataset lists: ids, videos, intervals, labels and class names, in order."""
+    digest = hashlib.sha256(repr(dataset.class_names).encode("utf-8", "surrogateescape"))
+    for example in dataset.examples:
+        times = example.start_seconds, example.end_seconds
+        row = repr((example.id, example.video, *times, example.labels))
+        digest.update(row.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
