@@ -9,13 +9,14 @@ READY := $(VENV)/ready
 
 export VIDEO
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup peers demo test check bench clean
 
 help:
 	@echo "make setup              make .venv with everything (some minutes the first time)"
 	@echo "make demo               fetch the published I3D and show what it does on a rendered figure"
 	@echo "make demo VIDEO=a.mp4   the same on your own clip; results in demo/"
 	@echo "make test               the whole test suite (JOBS=$(JOBS) processes)"
+	@echo "make peers              other libraries, whose networks tests and benchmarks compare with ours"
 	@echo "make check              lint, format, types"
 	@echo "make bench              speed and memory, side by side with other implementations"
 	@echo "make clean              remove .venv, caches and demo/ (fetched weights stay in the user's cache)"
@@ -32,6 +33,9 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,all]'
 	@touch $@
 
+peers: $(READY)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[peers]'
+
 demo: $(READY)
 	$(BIN)/python -m vadis demo $${VIDEO:+-- "$$VIDEO"}
 
@@ -47,6 +51,7 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/predict.py --memory
+	$(BIN)/python benchmarks/models.py
 	if [ -n "$$VADIS_CLIPS" ]; then $(BIN)/python benchmarks/predict.py --clips "$$VADIS_CLIPS"; fi
 	$(BIN)/python benchmarks/clip_access.py
 	$(BIN)/python benchmarks/mutations.py
