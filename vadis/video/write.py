@@ -87,8 +87,10 @@ class VideoWriter:
     hint for the encoder's rate control). The size is that of the first frame, or `size` = (width,
     height) in pixels; an odd width or height grows by one pixel, a copy of the last column or row.
     `sample_aspect` is the width of one pixel over its height. `crf` is x264's quality (18 fine, 28
-    coarse). `sound` is from `vadis.video.audio.open_sound`: it starts with the first frame, ends with
-    the last one, and is interleaved as the frames come, so memory stays bounded.
+    coarse). `intra` codes each frame for itself with one quantiser (`crf`), so that what a frame looks like
+    does not depend on its place in the file; such files are larger. `sound` is from
+    `vadis.video.audio.open_sound`: it starts with the first frame, ends with the last one, and is
+    interleaved as the frames come, so memory stays bounded.
 
     The file appears when the block ends without an error. Raises ValueError for an unknown ending, for
     frames of another size, and for times that do not increase.
@@ -104,6 +106,7 @@ class VideoWriter:
         preset: str = "veryfast",
         sample_aspect: float | None = None,
         sound: Sound | None = None,
+        intra: bool = False,
     ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in CONTAINERS:
@@ -117,6 +120,8 @@ class VideoWriter:
         self.sample_aspect = sample_aspect
         self.sound = sound
         self._options = {"crf": str(crf), "preset": preset}
+        if intra:
+            self._options = {"qp": str(crf), "g": "1", "preset": preset}
         # Ticks in which frame n at n / fps is exact, and any other time is within 1/180000 s.
         self._rate = self.fps.numerator * -(-90_000 // self.fps.numerator)
         self._last_pts = -1
