@@ -186,7 +186,7 @@ class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
 
 def generators(seed: int, draw: Draw) -> tuple[np.random.Generator, torch.Generator]:
     """The random numbers of one clip: for the choice of frames, and for the steps."""
-    words = np.random.SeedSequence([seed, *draw]).generate_state(2, np.uint64)
+    words = np.random.SeedSequence([seed, draw.epoch, draw.index, draw.repeat]).generate_state(2, np.uint64)
     generator = torch.Generator()
     generator.manual_seed(int(words[1] >> np.uint64(1)))
     return np.random.Generator(np.random.PCG64(int(words[0]))), generator

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 ORDER_STREAM = 0x0D3A  # keeps these random numbers apart from those of the clips
 
 
-class Draw(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Draw:
     """One clip to be made: which example in which epoch, and how often it was drawn in it before.
 
     The three numbers and the seed determine every random choice about the clip.
