@@ -39,6 +39,7 @@ def run_and_list_modules(*arguments: str) -> tuple[subprocess.CompletedProcess[s
         ["score", "ava", "--help"],
         ["doctor", "--help"],
         ["demo", "--help"],
+        ["data", "make", "--help"],
     ],
     ids=" ".join,
 )

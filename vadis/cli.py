@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(help="Published weights: list, pull, import, verify.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
+data_app = typer.Typer(help="Datasets: read, check, split and make them.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
 score_app = typer.Typer(
     help="The official figures of the field's datasets, from files.", no_args_is_help=True
 )
@@ -90,6 +92,13 @@ class CharadesTask(StrEnum):
 
     classify = "classify"
     localize = "localize"
+
+
+class BenchmarkName(StrEnum):
+    """Benchmarks that are drawn here."""
+
+    shapes = "shapes"
+    mocap15 = "mocap15"
 
 
 class Format(StrEnum):
@@ -482,6 +491,49 @@ def score_kinetics(
     from vadis.scoring.activitynet import score_kinetics as score
 
     _exit(run_score, score, truth, predictions, subset)
+
+
+@data_app.command("make")
+def data_make(
+    benchmark: Annotated[
+        BenchmarkName,
+        typer.Argument(
+            metavar="shapes|mocap15",
+            help="shapes: 25 classes of moving shapes. mocap15: 15 human motions, rendered.",
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, or one to complete.")],
+    split: Annotated[int, typer.Option(min=1, max=3, help="Which split its folders train, test show.")] = 1,
+    clips_per_class: Annotated[
+        int | None, typer.Option(min=3, help="In all, a third is tested on (default: 60; mocap15: 24).")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=32, help="Pixels of a side (default: 64; mocap15: 128).")
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=4, help="Frames of a clip (default: 16; mocap15: 32).")
+    ] = None,
+    point_lights: Annotated[
+        bool, typer.Option("--point-lights", help="mocap15: thirteen lights on black, only motion is left.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other clips; 0 is official.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that draw (default: one a core).")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Make a benchmark as a folder of videos, without a download of any. Stopped, it goes on where it was."""
+    from vadis.data.benchmark import run_make
+
+    options = {
+        "split": split,
+        "clips_per_class": clips_per_class,
+        "size": size,
+        "num_frames": frames,
+        "point_lights": point_lights,
+        "seed": seed,
+    }
+    _exit(run_make, benchmark.value, out, workers, quiet, options)
 
 
 def _make_limits(
