@@ -9,9 +9,9 @@ from __future__ import annotations
 import csv
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -53,24 +53,37 @@ def on_meta(name: str, **options: Any) -> VideoModel:
         return create_model(name, **options).eval()
 
 
-def first_of_each(key: Callable[[VideoModel], object]) -> list[str]:
-    """Of the names whose tiny forms have the same key, the first."""
+class Facts(NamedTuple):
+    """Of a tiny form: its structure and input; what code it runs, whatever the sizes; whether it is dense."""
+
+    structure: str
+    kind: object
+    dense: bool
+
+
+def facts_of(name: str) -> Facts:
+    """Build the tiny form without memory and look at it."""
+    model = on_meta(name, tiny=True)
+    kind = (type(model), frozenset(type(module) for module in model.modules()))
+    return Facts(f"{model} {model.spec}", kind, hasattr(model, "forward_dense"))
+
+
+FACTS = {name: facts_of(name) for name in list_models()}
+
+
+def first_of_each(facts: Iterable[tuple[str, object]]) -> list[str]:
+    """Of the names with the same fact, the first."""
     first: dict[object, str] = {}
-    for name in list_models():
-        first.setdefault(key(on_meta(name, tiny=True)), name)
+    for name, fact in facts:
+        first.setdefault(fact, name)
     return sorted(first.values())
 
 
-def kind(model: VideoModel) -> object:
-    """What code a network runs: its class and those of its parts, whatever their sizes."""
-    return type(model), frozenset(type(module) for module in model.modules())
-
-
 EVERY = pytest.mark.parametrize("name", list_models())
-DISTINCT = pytest.mark.parametrize("name", first_of_each(lambda model: f"{model} {model.spec}"))
+DISTINCT = pytest.mark.parametrize("name", first_of_each((n, f.structure) for n, f in FACTS.items()))
 """One name for each structure and input."""
 
-KINDS = pytest.mark.parametrize("name", first_of_each(kind))
+KINDS = pytest.mark.parametrize("name", first_of_each((n, f.kind) for n, f in FACTS.items()))
 """One name for each kind of code, for what takes the compiler's seconds."""
 
 
@@ -165,9 +178,7 @@ def test_every_name_is_the_default_build_of_its_function(name: str) -> None:
     assert on_meta(name).num_classes == 400
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in list_models() if hasattr(on_meta(name, tiny=True), "forward_dense")]
-)
+@pytest.mark.parametrize("name", [name for name, facts in FACTS.items() if facts.dense])
 def test_dense_logits_average_to_the_logits(name: str) -> None:
     model = tiny_model(name)
     clip = random_clip(model.spec, frames=32)
