@@ -14,7 +14,7 @@ from numbered import read_numbers, write_numbered
 from vadis.data.checking import Checked, check_videos
 from vadis.data.clips import ClipRule, read_clips
 from vadis.data.leaks import find_leaks
-from vadis.data.listing import read_class_folders, read_list, write_list
+from vadis.data.listing import read_class_folders, read_list, write_class_folders, write_list
 from vadis.data.loader import ClipDataset, ClipLoader
 from vadis.data.order import Order
 from vadis.data.shards import write_shards
@@ -199,6 +199,23 @@ def test_class_folders(tmp_path: Path) -> None:
         read_class_folders(tmp_path)
 
 
+def test_laid_out_as_class_folders(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_text(name)
+    examples = (Example("a.mp4", "1", (1,)), Example("b.mp4", "2", (0,)))
+    dataset = Dataset("d", str(tmp_path), "train", ("run", "walk"), examples)
+    again = read_class_folders(write_class_folders(dataset, tmp_path / "out"))
+    assert [example.video for example in again.examples] == ["run/b.mp4", "walk/a.mp4"]
+    assert (tmp_path / "out/walk/a.mp4").read_text() == "a.mp4"
+    for wrong, message in (
+        (replace(dataset, class_names=("run", "../x")), "name of a folder"),
+        (replace(dataset, examples=(Example("a.mp4", "1", (0,), 0.0, 1.0),)), "whole videos"),
+        (dataset, "already"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_class_folders(wrong, tmp_path / "out")
+
+
 # Shards --------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +247,8 @@ def test_shards_read_back_as_the_files(tmp_path: Path) -> None:
     assert read_numbers(first.clips[0]) == list(range(110, 120))
     (batch,) = ClipLoader(ClipDataset(listed, SPEC), 5, order=Order(shuffle=False), workers=1)
     assert batch.num_valid == 5
+    rows = check_videos(Path(listed.root), [item.video for item in listed.examples], tmp_path / "m.jsonl")
+    assert [row.status for row in rows] == ["ok"] * 4
     with tarfile.open(tmp_path / "shards/000000.tar") as tar:
         names = tar.getnames()
         assert names == ["00000000.mp4", "00000000.json", "00000001.mp4", "00000001.json"]

@@ -20,7 +20,7 @@ LEVELS = [
     "data recipes folding parity",
     "windows fetching engines fusion formats",
     "prediction features evaluation explain exporting scoring",
-    "training jobs inspection",
+    "training jobs inspection upkeep",
     "transfer collect serve scale live doctor demo",
     "cli",
     "__main__",

@@ -536,6 +536,101 @@ def data_make(
     _exit(run_make, benchmark.value, out, workers, quiet, options)
 
 
+DATA_HELP = "A folder with a folder for each class, a list (.jsonl, .csv), or shards."
+DataArgument = Annotated[Path, typer.Argument(metavar="DATA", help=DATA_HELP)]
+ManifestOption = Annotated[
+    Path | None, typer.Option(help="From `vadis data check`: what the videos show, and how long they are.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+
+@data_app.command("check")
+def data_check(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder of videos, or a list.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The manifest (.jsonl).")] = Path("manifest.jsonl"),
+    workers: Annotated[int, typer.Option(min=1, help="Videos decoded at the same time.")] = 2,
+    quiet: QuietOption = False,
+) -> None:
+    """Decode every video to its end: ok, short, corrupt, duplicate or unreadable.
+
+    Ctrl-C at any time: the same command goes on. Exit code 1 where some are not whole.
+    """
+    from vadis.upkeep import run_check
+
+    _exit(run_check, path, out, workers, quiet, lambda: _Interrupt.came)
+
+
+@data_app.command("split")
+def data_split(
+    path: DataArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for one list per part.")] = Path("splits"),
+    parts: Annotated[str, typer.Option(metavar="NAME=SHARE,...")] = "train=0.8,test=0.2",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    manifest: ManifestOption = None,
+    suffix: Annotated[str, typer.Option("--format", help="jsonl or csv")] = "jsonl",
+) -> None:
+    """Split by source, classes in proportion; with --manifest look-alikes stay together, too."""
+    from vadis.upkeep import run_split
+
+    _exit(run_split, path, out, parts, seed, manifest, suffix)
+
+
+@data_app.command("leaks")
+def data_leaks(
+    first: Annotated[Path, typer.Argument(metavar="A", help=DATA_HELP)],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Such as the test part.")],
+    manifest: Annotated[
+        list[Path] | None, typer.Option(help="From `vadis data check`; twice where A and B have their own.")
+    ] = None,
+    min_share: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Share of the shorter video's pictures that is alike.")
+    ] = 0.5,
+    as_json: JsonOption = False,
+) -> None:
+    """What two datasets share: ids, groups, files, pictures. Exit code 1 where there is something."""
+    from vadis.upkeep import run_leaks
+
+    _exit(run_leaks, first, second, manifest or [], min_share, as_json)
+
+
+@data_app.command("stats")
+def data_stats(
+    path: DataArgument,
+    manifest: ManifestOption = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A picture (.png).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Clips per class, the long tail, durations, sizes."""
+    from vadis.upkeep import run_stats
+
+    _exit(run_stats, path, manifest, out, as_json)
+
+
+@data_app.command("convert")
+def data_convert(
+    path: DataArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="FILE.jsonl, .csv, .txt, or a folder.")],
+) -> None:
+    """Write a dataset as a list, as the common toolkits' `video label`, or as class folders."""
+    from vadis.upkeep import run_convert
+
+    _exit(run_convert, path, out)
+
+
+@data_app.command("shard")
+def data_shard(
+    path: DataArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the tar files.")] = Path("shards"),
+    max_bytes: Annotated[int, typer.Option(min=1, help="Size of one tar file.")] = 2**30,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the order of the videos.")] = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Pack the videos into tar files (WebDataset's naming) with a list that the loader reads."""
+    from vadis.upkeep import run_shard
+
+    _exit(run_shard, path, out, max_bytes, seed, quiet)
+
+
 def _make_limits(
     untrusted: bool,
     max_bytes: int | None,

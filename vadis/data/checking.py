@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from vadis.data.clips import find_source
 from vadis.data.likeness import hash_picture
 from vadis.records import DataError, Limits, VideoError
 from vadis.video.decode import stream_frames
@@ -69,14 +70,14 @@ def check_video(
     asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> Checked:
     """Decode one video to its end. Raises StoppedError between chunks where that is asked for."""
-    path = root / video
-    num_bytes, changed = file_state(path)
+    num_bytes, changed = file_state(root / video)
     digest = hashlib.blake2b(digest_size=16)
     hashes: list[str] = []
     frames = 0
     next_second = 0.0
     try:
-        with stream_frames(path, chunk=16, limits=limits, threads=1) as stream:
+        source, _ = find_source(root, video)
+        with stream_frames(source, chunk=16, limits=limits, threads=1) as stream:
             for chunk in stream:
                 if asked_to_stop():
                     raise StoppedError
@@ -114,7 +115,12 @@ def check_video(
 
 
 def file_state(path: Path) -> tuple[int, int]:
-    """Bytes, and time of the last change in nanoseconds, of a file or a folder's images; 0, 0 if absent."""
+    """Bytes, and time of the last change in nanoseconds, of a file or a folder's images; 0, 0 if absent.
+
+    For a video inside a tar file these are the tar file's.
+    """
+    head, inside, _ = str(path).partition(".tar/")
+    path = Path(head + ".tar") if inside and not path.exists() else path
     try:
         if path.is_dir():
             states = [entry.stat() for entry in os.scandir(path) if entry.is_file()]

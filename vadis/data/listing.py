@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import os
+import shutil
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,33 @@ def read_class_folders(root: Path) -> Dataset:
     if len(names) < 2:
         raise DataError(f"{root}: no two folders hold videos, so there are no classes to tell apart")
     return Dataset(root.name, str(root), "all", tuple(names), tuple(examples))
+
+
+def write_class_folders(dataset: Dataset, folder: Path) -> Path:
+    """Lay a dataset out as `FOLDER/CLASS/VIDEO`: hard links, or copies on another disk.
+
+    Raises ValueError, before anything is written, where a folder cannot say it: parts of videos, other than
+    one label, names that collide or are no names of files. DataError for a video that is not there.
+    """
+    targets: dict[Path, Path] = {}
+    for example in dataset.examples:
+        if len(example.labels) != 1 or example.start_seconds is not None or example.end_seconds is not None:
+            raise ValueError(f"{example.id}: class folders hold whole videos with one label each")
+        class_name = dataset.class_names[example.labels[0]]
+        if class_name in ("", ".", "..") or "/" in class_name or "\\" in class_name or class_name[0] == ".":
+            raise ValueError(f"the class {class_name!r} cannot be the name of a folder")
+        source = Path(dataset.root) / example.video
+        if not source.is_file():
+            raise DataError(f"{source}: not a file, so it cannot be laid out")
+        target = folder / class_name / source.name
+        if target in targets or target.exists():
+            raise ValueError(f"{target} would be written twice, or is there already")
+        targets[target] = source
+    for target, source in targets.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:
+            with part_file(target) as part:
+                shutil.copyfile(source, part)
+    return folder

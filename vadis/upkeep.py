@@ -1,0 +1,230 @@
+"""The work behind `vadis data`: check, split, leaks, stats, convert, shard.
+
+The tools are in `vadis.data`; here is what a person sees of them: where things are written, progress, what
+is said at the end, exit codes. What they read is a folder with a folder for each class, or a list (.jsonl,
+.csv).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vadis.data.checking import STATUSES, Checked, check_videos, read_manifest
+from vadis.data.leaks import find_leaks
+from vadis.data.likeness import find_alike
+from vadis.data.listing import read_class_folders, read_list, write_class_folders, write_list
+from vadis.data.shards import LIST_NAME, write_shards
+from vadis.data.splitting import split_dataset
+from vadis.data.statistics import describe_dataset, draw_statistics
+from vadis.formats.table import spell_out
+from vadis.records import DataError, Dataset
+from vadis.video.find import find_videos
+from vadis.video.write import write_png
+
+NAMED = 20  # lines of a kind that are said before "and N more"
+
+
+def open_dataset(path: Path) -> Dataset:
+    """A dataset from a list, a folder of shards (with its list), or a folder of class folders."""
+    if path.is_file():
+        return read_list(path)
+    if (path / LIST_NAME).is_file():
+        return read_list(path / LIST_NAME)
+    return read_class_folders(path)
+
+
+def run_check(path: Path, out: Path, workers: int, quiet: bool, asked_to_stop: Callable[[], bool]) -> int:
+    """Decode every video of a folder or a list; returns 0, or 1 where some are not whole."""
+    console = Console(stderr=True, quiet=quiet, highlight=False)
+    if path.is_dir() and not (path / LIST_NAME).is_file():
+        root = path
+        videos = [os.path.relpath(name, path) for name in find_videos((str(path),))]
+    else:
+        dataset = open_dataset(path)
+        root = Path(dataset.root)
+        videos = list(dict.fromkeys(example.video for example in dataset.examples))
+    if not videos:
+        raise DataError(f"{path}: no videos here")
+    tally: Counter[str] = Counter()
+    with _progress(console, "checked", len(videos)) as advance:
+
+        def on_done(row: Checked) -> None:
+            tally[row.status] += 1
+            advance()
+
+        try:
+            rows = check_videos(
+                root, videos, out, workers=workers, on_done=on_done, asked_to_stop=asked_to_stop
+            )
+        except KeyboardInterrupt:
+            said = f"stopped after {sum(tally.values())} of {len(videos)} videos; the same command goes on"
+            Console(stderr=True, highlight=False).print(said)
+            return 130
+    counts = Counter(row.status for row in rows)
+    print(", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]), f"-> {out}")
+    for row in rows:
+        if row.status == "duplicate":
+            console.print(
+                spell_out(f"{row.video}: the same as {row.duplicate_of}"), style="dim", markup=False
+            )
+    bad = [row for row in rows if row.status not in ("ok", "duplicate")]
+    _name(f"{len(bad)} of {len(rows)} are not whole:", [f"{row.video}: {_trouble(row)}" for row in bad])
+    return 1 if bad else 0
+
+
+def _trouble(row: Checked) -> str:
+    if row.status == "unreadable":
+        return row.message
+    return f"{row.status}, {row.frames} of {row.frames_expected} frames, {row.frames_corrupt} damaged"
+
+
+def run_split(path: Path, out: Path, parts: str, seed: int, manifest: Path | None, suffix: str) -> int:
+    """Write a list for each part; returns 0. ValueError for parts that are not NAME=SHARE,NAME=SHARE."""
+    shares = {}
+    for word in parts.split(","):
+        name, equals, share = word.strip().partition("=")
+        try:
+            shares[name] = float(share)
+        except ValueError:
+            raise ValueError(f"--parts takes NAME=SHARE,NAME=SHARE, not {word!r}") from None
+        if not equals or not name or Path(name).name != name:
+            raise ValueError(f"--parts takes NAME=SHARE,NAME=SHARE, not {word!r}")
+    dataset = open_dataset(path)
+    together = _like_pairs(dataset, manifest)
+    for name, part in split_dataset(dataset, shares, seed=seed, together=together).items():
+        target = write_list(out / f"{name}.{suffix}", part)
+        groups = len({example.group for example in part.examples} - {""})
+        print(f"{target}: {len(part.examples)} examples, {groups} groups")
+        for note in part.notes:
+            print(f"note: {note}", file=sys.stderr)
+    if not any(example.group for example in dataset.examples) and not together:
+        print("note: no groups are known, so clips of one source may be on both sides", file=sys.stderr)
+    return 0
+
+
+def _like_pairs(dataset: Dataset, manifest: Path | None) -> list[tuple[str, str]]:
+    """Pairs of videos that show the same pictures, by a manifest."""
+    if manifest is None:
+        return []
+    used = {example.video for example in dataset.examples}
+    rows = [row for row in read_manifest(manifest) if row.video in used]
+    hashes = [(row.video, [bytes.fromhex(code) for code in row.hashes]) for row in rows]
+    pairs = [(item.first, item.second) for item in find_alike(hashes, hashes) if item.first < item.second]
+    first: dict[str, str] = {}
+    for row in rows:
+        original = first.setdefault(row.content, row.video) if row.content else row.video
+        if original != row.video:
+            pairs.append((original, row.video))
+    return pairs
+
+
+def run_leaks(first: Path, second: Path, manifests: Sequence[Path], min_share: float, as_json: bool) -> int:
+    """Say what two datasets share; returns 0 where that is nothing, else 1."""
+    if len(manifests) not in (0, 1, 2):
+        raise ValueError("--manifest is given once for both datasets, or twice, for the first and the second")
+    rows = [read_manifest(manifest) for manifest in manifests]
+    ours, theirs = (rows[0], rows[-1]) if rows else ([], [])
+    leaks = find_leaks(open_dataset(first), open_dataset(second), ours, theirs, min_share=min_share)
+    if as_json:
+        print(json.dumps(asdict(leaks), indent=2))
+        return 0 if leaks.none else 1
+    kinds = {
+        "ids in both": list(leaks.ids),
+        "groups in both": list(leaks.groups),
+        "pairs of videos with the same content": [" = ".join(pair) for pair in leaks.contents],
+        "pairs of videos that look alike": [
+            f"{item.first} ~ {item.second} ({item.share:.0%} of the pictures, {item.num_alike})"
+            for item in leaks.alike
+        ],
+    }
+    for kind, names in kinds.items():
+        print(f"{len(names)} {kind}")
+        for line in _shortened(names):
+            print(f"  {line}")
+    if rows:
+        print(f"pictures compared: {leaks.num_compared[0]} with {leaks.num_compared[1]} videos")
+    else:
+        print("pictures were not compared: give --manifest (of `vadis data check`)")
+    return 0 if leaks.none else 1
+
+
+def run_stats(path: Path, manifest: Path | None, out: Path | None, as_json: bool) -> int:
+    """Print the numbers of a dataset, and draw them; returns 0."""
+    numbers = describe_dataset(open_dataset(path), () if manifest is None else read_manifest(manifest))
+    if out is not None:
+        write_png(out, draw_statistics(numbers))
+    durations = numbers.pop("durations")
+    if as_json:
+        print(json.dumps(numbers, indent=2))
+        return 0
+    print(
+        f"{numbers['num_examples']:,} examples, {numbers['num_videos']:,} videos, "
+        f"{numbers['num_groups']:,} groups, {numbers['num_classes']:,} classes"
+    )
+    print(
+        f"clips per class: {numbers['smallest_class']:,} to {numbers['largest_class']:,}, "
+        f"median {numbers['median_class']:g}; {numbers['classes_that_hold_half']:,} classes hold half"
+    )
+    if durations:
+        seconds = numbers["duration_seconds"]
+        print(
+            f"seconds: {seconds['0']:.2f} to {seconds['1']:.2f}, median {seconds['0.5']:.2f}; "
+            f"{numbers['hours']:.2f} hours"
+        )
+    for kind, counts in numbers.get("files", {}).items():
+        if kind in ("status", "sizes", "frame_rates", "codecs"):
+            shown = [f"{name} {count:,}" for name, count in list(counts.items())[:8]]
+            print(f"{kind.replace('_', ' ')}: {', '.join(shown)}" + (" ..." if len(counts) > 8 else ""))
+    if numbers["empty_classes"]:
+        names = ", ".join(numbers["empty_classes"][:8])
+        print(f"{len(numbers['empty_classes'])} classes without a clip: {names}")
+    if out is not None:
+        print(f"wrote {out}")
+    return 0
+
+
+def run_convert(path: Path, out: Path) -> int:
+    """Write a dataset as a list (.jsonl, .csv, .txt), or, without an ending, as class folders; returns 0."""
+    dataset = open_dataset(path)
+    print(write_list(out, dataset) if out.suffix else write_class_folders(dataset, out))
+    return 0
+
+
+def run_shard(path: Path, out: Path, max_bytes: int, seed: int, quiet: bool) -> int:
+    """Pack a dataset's videos into tar files; prints the list beside them; returns 0."""
+    dataset = open_dataset(path)
+    num_videos = len({example.video for example in dataset.examples})
+    with _progress(Console(stderr=True, quiet=quiet, highlight=False), "packed", num_videos) as advance:
+        written = write_shards(dataset, out, max_bytes=max_bytes, seed=seed, on_done=lambda video: advance())
+    print(written)
+    return 0
+
+
+@contextmanager
+def _progress(console: Console, word: str, total: int) -> Iterator[Callable[[], None]]:
+    columns = (TextColumn(word), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(word, total=total)
+        yield lambda: progress.advance(task)
+
+
+def _name(head: str, lines: Sequence[str]) -> None:
+    if lines:
+        print(head, file=sys.stderr)
+        for line in _shortened(lines):
+            print(f"  {line}", file=sys.stderr)
+
+
+def _shortened(lines: Sequence[str]) -> list[str]:
+    more = [f"and {len(lines) - NAMED} more"] if len(lines) > NAMED else []
+    return [spell_out(line) for line in lines[:NAMED]] + more
