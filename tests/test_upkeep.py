@@ -148,6 +148,7 @@ def test_what_cannot_be_is_said(folder: Path, arguments: list[str], code: int, m
     assert message in said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals of another process")
 def test_stopped_by_ctrl_c_and_resumed(tmp_path: Path) -> None:
     video = write_numbered(tmp_path / "00.mp4", 200, size=(320, 240))

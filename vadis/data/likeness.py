@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -23,7 +22,7 @@ NUM_BITS = GRID * GRID
 STEP = 2  # grey levels by which a neighbour must be brighter: less is noise of the encoder
 MIN_SET = 24  # of 256 bits, for a picture to say anything
 MAX_DIFFERENT = 24  # of 256 bits, for two pictures to be the same
-_BLOCK = 8192
+_BLOCK = 4096  # pictures compared with as many others at a time: 64 MB of float32
 
 
 def hash_picture(frame_HWC: NDArray[np.uint8]) -> bytes | None:
@@ -67,7 +66,7 @@ def find_alike(
         for left in range(0, len(bits_MD), _BLOCK):
             # of vectors of +1 and -1 the product is the number of equal bits less that of different ones
             product = bits_ND[top : top + _BLOCK] @ bits_MD[left : left + _BLOCK].T
-            rows, columns = torch.nonzero(product >= NUM_BITS - 2 * max_different, as_tuple=True)
+            rows, columns = np.nonzero(product >= NUM_BITS - 2 * max_different)
             for row, column in zip((rows + top).tolist(), (columns + left).tolist(), strict=True):
                 pair = hits.setdefault((owners_N[row], owners_M[column]), (set(), set()))
                 pair[0].add(row)
@@ -85,9 +84,9 @@ def find_alike(
     return sorted(found, key=lambda item: (-item.share, -item.num_alike, item.first, item.second))
 
 
-def _as_bits(videos: Sequence[tuple[str, Sequence[bytes]]]) -> tuple[torch.Tensor, list[int]]:
+def _as_bits(videos: Sequence[tuple[str, Sequence[bytes]]]) -> tuple[NDArray[np.float32], list[int]]:
     owners = [number for number, (_, hashes) in enumerate(videos) for _ in hashes]
     joined = b"".join(each for _, hashes in videos for each in hashes)
     packed = np.frombuffer(joined, np.uint8).reshape(-1, NUM_BITS // 8)
     signs = np.unpackbits(packed, axis=1).astype(np.float32) * 2 - 1
-    return torch.from_numpy(signs), owners
+    return signs, owners
