@@ -37,6 +37,7 @@ def run_and_list_modules(*arguments: str) -> tuple[subprocess.CompletedProcess[s
         ["weights", "import", "--help"],
         ["score", "--help"],
         ["score", "ava", "--help"],
+        ["explain", "--help"],
         ["doctor", "--help"],
         ["demo", "--help"],
         ["data", "make", "--help"],
@@ -53,7 +54,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 def test_the_top_page_names_every_verb() -> None:
     ran, _ = run_and_list_modules("--help")
-    for verb in ("predict", "probe", "models", "weights", "doctor", "demo"):
+    for verb in ("predict", "probe", "models", "weights", "explain", "doctor", "demo"):
         assert f" {verb} " in ran.stdout
 
 

@@ -111,6 +111,17 @@ class Format(StrEnum):
     vtt = "vtt"
 
 
+class Picture(StrEnum):
+    """Pictures from inside a network."""
+
+    filters = "filters"
+    nonlocal_ = "nonlocal"
+    attention = "attention"
+    activation = "activation"
+    receptive_field = "receptive-field"
+    nlmeans = "nlmeans"
+
+
 MODEL_HELP = "Published weights (`vadis weights list`) or a .safetensors file of your own."
 ModelOption = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -312,6 +323,81 @@ def models(
     if len(words) > 1:
         raise typer.BadParameter("one PATTERN (quote it: '*i3d*'), or `show NAME`")
     _exit(run_models_list, words[0] if words else "*", as_json)
+
+
+@app.command()
+def explain(
+    what: Annotated[
+        Picture,
+        typer.Argument(
+            metavar="WHAT",
+            help="filters: the first layer over time. nonlocal: where a position looks. attention: whom a "
+            "TimeSformer's patch asks. activation: what speaks for a class, where and when. receptive-field: "
+            "how far each layer sees. nlmeans: non-local means, and its network form.",
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="A network, or with weights: i3d_inception.k400; or a file."),
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="A .safetensors file for --model.")] = None,
+    video: Annotated[str | None, typer.Option(help="The clip to look at.")] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", help="FILE.png or FILE.mp4 (default: WHAT.png).")
+    ] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="activation: a class by name or number (default: the best).")
+    ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            metavar="T,Y,X",
+            help="nonlocal, attention, nlmeans: who asks: frame of the clip, and pixels from the upper left "
+            "of the square that is cut (default: the strongest, or the middle).",
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(help="Which block or layer (default: the paper's; a wrong name lists what there is)."),
+    ] = None,
+    level: Annotated[
+        int | None, typer.Option(min=1, help="receptive-field: how deep modules are opened up.")
+    ] = None,
+    local: Annotated[
+        bool,
+        typer.Option("--local", help="receptive-field: leave out gates and other means over everything."),
+    ] = False,
+    start_seconds: Annotated[
+        float | None,
+        typer.Option("--start", min=0, help="Seconds at which the clip starts (default: in the middle)."),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Frames of the clip (default: as many as the network's own).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pictures from inside a network: what it looks for, where it looks, what it goes by."""
+    from vadis.explain.run import ExplainJob, parse_query, run_explain
+
+    def work() -> int:
+        job = ExplainJob(
+            what=what.value,
+            model=model,
+            weights=weights,
+            video=video,
+            out=out,
+            class_name=class_name,
+            query=parse_query(query),
+            layer=layer,
+            level=level,
+            local=local,
+            start_seconds=start_seconds,
+            num_frames=frames,
+            as_json=as_json,
+        )
+        return run_explain(job)
+
+    _exit(work)
 
 
 @app.command()
