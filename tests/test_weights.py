@@ -366,7 +366,7 @@ class Reduced:
         return self.call
 
 
-@pytest.mark.parametrize("protocol", range(2, 6))
+@pytest.mark.parametrize("protocol", range(6))
 def test_a_pickle_of_arrays_is_read(protocol: int) -> None:
     tree = {
         "params": {"a/b": {"kernel": np.arange(6, dtype="float32").reshape(2, 3)}},

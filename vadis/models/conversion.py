@@ -36,7 +36,10 @@ MAX_PICKLE_OPCODES = 1_000_000
 MAX_ENTRIES = 100_000
 MAX_DEPTH = 32
 TORCH_LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-DTYPES = {"f2": np.float16, "f4": np.float32, "f8": np.float64, "i4": np.int32, "i8": np.int64}
+DTYPES = {
+    **{"f2": np.float16, "f4": np.float32, "f8": np.float64, "i4": np.int32, "i8": np.int64},
+    **{"b1": np.bool_, "u1": np.uint8, "u2": np.uint16, "i1": np.int8, "i2": np.int16},  # boxes of datasets
+}
 WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "module")
 """Where training programs put the parameters in what they save, beside epoch, optimiser and settings."""
 
@@ -152,7 +155,7 @@ ADMITTED: dict[tuple[str, str], Any] = {
 
 OPCODES = frozenset(
     """PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
-    BINSTRING SHORT_BINSTRING BINUNICODE SHORT_BINUNICODE BINUNICODE8
+    INT LONG FLOAT STRING UNICODE PUT GET BINSTRING SHORT_BINSTRING BINUNICODE SHORT_BINUNICODE BINUNICODE8
     BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8
     EMPTY_DICT SETITEM SETITEMS DICT EMPTY_LIST APPEND APPENDS LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
     BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD""".split()  # noqa: SIM905
@@ -180,22 +183,21 @@ class ArrayUnpickler(pickle.Unpickler):
         raise CheckpointError("it refers to something outside the file")
 
 
-def read_pickle(content: bytes) -> Checkpoint:
-    """Read a pickle of nested dicts of numpy arrays, of Python 3 or 2 (Caffe2); keys are joined by `/`.
+def unpickle(content: bytes) -> Any:
+    """What a pickle of plain data and numpy arrays holds, of Python 3 or 2; arrays are stand-ins yet.
 
-    The whole file is first scanned without executing anything. Strings, numbers and lists of them that
-    stand beside the arrays are passed over and named. Raises CheckpointError for whatever else it holds.
+    The whole file is first scanned without executing anything. Raises CheckpointError for whatever else.
     """
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
             if opcode.name not in OPCODES:
                 raise CheckpointError(f"its pickle uses {opcode.name}, which arrays do not need")
-            place = int(argument or 0) if opcode.name == "LONG_BINPUT" else 0
+            place = int(argument or 0) if opcode.name in ("LONG_BINPUT", "PUT") else 0
             if max(count, place) > MAX_PICKLE_OPCODES:
                 raise CheckpointError(f"its pickle has more than {MAX_PICKLE_OPCODES} steps")
             if opcode.name == "GLOBAL":
                 _admit(*str(argument).split(" ", 1))
-        tree = ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
+        return ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
     except CheckpointError:
         raise
     except (
@@ -208,6 +210,40 @@ def read_pickle(content: bytes) -> Checkpoint:
         OverflowError,
     ) as error:
         raise CheckpointError(f"its pickle is broken ({error})") from error
+
+
+def read_plain_pickle(content: bytes) -> Any:
+    """Dicts, lists, tuples, text, numbers and numpy arrays of a pickle, as they are; also for annotations.
+
+    Arrays of any shapes; numpy's single numbers become Python's. Raises CheckpointError for whatever else.
+    """
+    num_entries = 0
+
+    def plain(value: Any, depth: int) -> Any:
+        nonlocal num_entries
+        num_entries += 1
+        if depth > MAX_DEPTH or num_entries > 20 * MAX_PICKLE_OPCODES:
+            raise CheckpointError("its data are nested too deeply")
+        if isinstance(value, _PickledArray) and value.array is not None:
+            return value.array if value.array.ndim else value.array.item()
+        if isinstance(value, dict):
+            return {plain(key, depth + 1): plain(item, depth + 1) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(plain(item, depth + 1) for item in value)
+        if value is None or isinstance(value, str | bytes | int | float | bool):
+            return value
+        raise CheckpointError(f"it holds a {type(value).__name__}, which is not plain data")
+
+    return plain(unpickle(content), 0)
+
+
+def read_pickle(content: bytes) -> Checkpoint:
+    """Read a pickle of nested dicts of numpy arrays, of Python 3 or 2 (Caffe2); keys are joined by `/`.
+
+    Strings, numbers and lists of them that stand beside the arrays are passed over and named. Raises
+    CheckpointError for whatever else it holds.
+    """
+    tree = unpickle(content)
     if not isinstance(tree, dict):
         raise CheckpointError(f"it holds a {type(tree).__name__}, not a dict of arrays")
     arrays: Arrays = {}
