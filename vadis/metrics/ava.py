@@ -148,16 +148,18 @@ def _order(rows: AvaRows, how: AvaRule, reference: AvaRows, is_truth: bool = Fal
     place_N = _first_appearance(rows.frame_N, reference.frame_N)
     if how.order == "file":
         return np.asarray(np.argsort(place_N, kind="stable"), np.int64)
-    order = np.lexsort((-rows.score_N, place_N)).astype(np.int64)  # stable: equal scores as in the file
-    if how.order == "score" or len(order) == 0:
-        return order
+    if how.order == "score" or len(place_N) == 0:
+        return np.asarray(np.lexsort((-rows.score_N, place_N)), np.int64)  # stable: ties as in the file
     limit = None if is_truth else how.max_rows_per_frame
-    place, score = place_N[order], rows.score_N[order]
+    order = np.lexsort((rows.label_N, -rows.score_N, place_N)).astype(np.int64)
+    place, score, label = place_N[order], rows.score_N[order], rows.label_N[order]
     starts = np.flatnonzero(np.diff(place, prepend=-1))
     rank = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
     keep = rank < (limit or len(order))
-    tied = np.flatnonzero((place[1:] == place[:-1]) & (score[1:] == score[:-1]))
-    for number in np.unique(place[tied]):  # distinct scores need no heap: it would give the same
+    # Equal scores matter only within a class, and at the cap. Elsewhere the heap would give the same.
+    tied = (place[1:] == place[:-1]) & (score[1:] == score[:-1])
+    tied &= (label[1:] == label[:-1]) | (rank[1:] == (limit or -1))
+    for number in np.unique(place[1:][tied]):
         block = slice(np.searchsorted(place, number), np.searchsorted(place, number, "right"))
         kept = _heap_order(rows, np.sort(order[block]), limit)
         keep[block] = np.arange(block.stop - block.start) < len(kept)

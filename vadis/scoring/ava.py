@@ -1,16 +1,12 @@
 """AVA's files: ground truth and detections (CSV), the list of classes (pbtxt), excluded timestamps (CSV).
 
 A row is `video,timestamp,x1,y1,x2,y2,class[,person or score]`; a row of two columns is a frame without boxes.
-Reading is by blocks of lines, so that 1.6 million detections take seconds and little memory.
 """
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +14,14 @@ import numpy as np
 
 from vadis.metrics.ava import GROUPS, AvaRows, average_precisions
 from vadis.metrics.classification import mean_per_group
-from vadis.scoring.files import ScoreFileError, open_text, to_number
+from vadis.scoring.columns import Columns, read_blocks
+from vadis.scoring.files import ScoreFileError, open_text
 
 SOURCES = {
     "official": "ActivityNet, Evaluation/get_ava_performance.py",
     "slowfast": "PySlowFast, slowfast/utils/ava_eval_helper.py",
     "mmaction2": "MMAction2, mmaction/evaluation/functional/ava_utils.py",
 }
-ROWS_AT_ONCE = 1 << 16
 
 
 class FrameNumbers(dict[tuple[str, str], int]):
@@ -76,73 +72,37 @@ def read_rows(path: Path, frames: FrameNumbers, class_ids: set[int], is_truth: b
     of a box of an evaluated class that ends before it begins.
     """
 
-    def parse(rows: list[list[str]]) -> list[Any]:
-        return _parse_rows(rows, frames, class_ids, is_truth)
+    def parse(columns: Columns) -> list[Any]:
+        if columns.width not in (2, 7, 8):
+            raise ValueError(f"a row has 2, 7 or 8 columns, not {columns.width}")
+        frame_N = columns.keys(frames.__getitem__)
+        if columns.width == 2:  # a frame without boxes
+            none = np.zeros(0, np.int64)
+            return [none, np.zeros((0, 4)), none, np.zeros(0), frame_N]
+        box_N4 = np.stack([columns.floats(column) for column in range(2, 6)], axis=1)
+        label_N = columns.ints(6)
+        turned_N2 = box_N4[:, :2] > box_N4[:, 2:]
+        if is_truth and (turned_N2.any(axis=1) & np.isin(label_N, list(class_ids))).any():
+            raise ValueError("a box of the ground truth ends before it begins (x1, y1, x2, y2 are expected)")
+        score_N = columns.floats(7) if columns.width == 8 else np.ones(len(frame_N))
+        return [frame_N, box_N4, label_N, score_N, frame_N]
 
-    parts = _read_blocks(path, parse)
+    parts = read_blocks(path, parse)
+    if not parts:
+        raise ScoreFileError(path, 0, "there is no row in this table")
     frame, box, label, score, listed = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return AvaRows(frame, box.reshape(-1, 4), label, score, np.unique(listed))
+    return AvaRows(frame, box, label, score, np.unique(listed))
 
 
 def read_excluded(path: Path, frames: FrameNumbers) -> list[int]:
     """The key frames of a list of `video,timestamp` that take no part."""
 
-    def parse(rows: list[list[str]]) -> list[int]:
-        for row in rows:
-            if len(row) != 2:
-                raise ValueError(f"a row has 2 columns (video, timestamp), not {len(row)}")
-        return [frames[row[0], row[1]] for row in rows]
+    def parse(columns: Columns) -> list[int]:
+        if columns.width != 2:
+            raise ValueError(f"a row has 2 columns (video, timestamp), not {columns.width}")
+        return [int(number) for number in columns.keys(frames.__getitem__)]
 
-    return [number for part in _read_blocks(path, parse) for number in part]
-
-
-def _read_blocks(path: Path, parse: Callable[[list[list[str]]], Any]) -> list[Any]:
-    """Parse a CSV file in blocks of lines; what `parse` complains of is traced to its line."""
-    parts = [parse([])]
-    try:
-        with open_text(path) as file:
-            lines = csv.reader(file)
-            while rows := list(islice(lines, ROWS_AT_ONCE)):
-                parts.append(parse([row for row in rows if row]))
-    except (ValueError, csv.Error):
-        _trace(path, parse)
-        raise
-    return parts
-
-
-def _trace(path: Path, parse: Callable[[list[list[str]]], Any]) -> None:
-    """Read again row by row, and raise ScoreFileError at the first that is wrong."""
-    with open_text(path) as file:
-        lines = csv.reader(file)
-        try:
-            for row in lines:
-                parse([row] if row else [])
-        except (ValueError, csv.Error) as error:
-            raise ScoreFileError(path, lines.line_num, str(error)) from None
-
-
-def _parse_rows(
-    rows: list[list[str]], frames: FrameNumbers, class_ids: set[int], is_truth: bool
-) -> list[Any]:
-    """Frame, box, label, score of the rows with a box, and the frames of all rows."""
-    listed = [frames[row[0], row[1]] for row in rows if len(row) in (2, 7, 8)]
-    if len(listed) != len(rows):
-        wrong = next(len(row) for row in rows if len(row) not in (2, 7, 8))
-        raise ValueError(f"a row has 2, 7 or 8 columns, not {wrong}")
-    with_box = [row for row in rows if len(row) > 2]
-    number = np.array(listed, np.int64)[[len(row) > 2 for row in rows]] if rows else np.zeros(0, np.int64)
-    box_N4 = np.array([[float(text) for text in row[2:6]] for row in with_box], np.float64).reshape(-1, 4)
-    label = np.array([int(row[6]) for row in with_box], np.int64)
-    score = np.array([float(row[7]) if len(row) == 8 else 1.0 for row in with_box], np.float64)
-    if not np.isfinite(box_N4).all() or not np.isfinite(score).all():
-        for row in with_box:
-            for text in [*row[2:6], *row[7:]]:
-                to_number(text)
-    if is_truth:
-        turned_N2 = box_N4[:, :2] > box_N4[:, 2:]
-        if (turned_N2.any(axis=1) & np.isin(label, list(class_ids))).any():
-            raise ValueError("a box of the ground truth ends before it begins (x1, y1, x2, y2 are expected)")
-    return [number, box_N4, label, score, np.array(listed, np.int64)]
+    return [number for part in read_blocks(path, parse) for number in part]
 
 
 def score_ava(
