@@ -538,6 +538,35 @@ def test_a_made_ucf24_file(tmp_path: Path) -> None:
     assert later["video_mAP"]["0.70"] == 0
 
 
+def test_the_case_of_the_other_rule_as_ucf24(tmp_path: Path) -> None:
+    """The tubes of the `act` case, boxes written as that dataset has them: what its script gave for them."""
+    case = json.loads((TUBES / "act_input.json").read_text())
+    linked = json.loads((TUBES / "act_official_outputs.json").read_text())["tubes"]
+
+    def convert(label: str, rows: list[list[float]], one: int, **more: float) -> dict[str, Any]:
+        # true boxes count pixels from 1 and sides in whole pixels; the script adds 1 to the detections'
+        boxes = [[x + one, y + one, x2 - x + one, y2 - y + one] for _, x, y, x2, y2, *_ in rows]
+        first, last = int(rows[0][0]), int(rows[-1][0])
+        return {"class": int(label) + 1, "sf": first, "ef": last, "boxes_xywh": boxes, **more}
+
+    videos = {
+        name: {
+            "gt": [convert(label, rows, 1) for label, tubes in video["gttubes"].items() for rows in tubes],
+            "det": [
+                convert(label, found["tube"], 0, score=found["score"])
+                for label, tubes in linked[name].items()
+                for found in tubes
+            ],
+        }
+        for name, video in case["videos"].items()
+    }
+    path = tmp_path / "same.json"
+    path.write_text(json.dumps({"labels": case["labels"], "videos": videos}))
+    found = run("tubes", path, "--rule", "ucf24")
+    wanted = {"0.20": 1.0, "0.50": 0.9166667, "0.75": 0.3148148}
+    assert {t: found["video_mAP"][t] for t in wanted} == pytest.approx(wanted, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
