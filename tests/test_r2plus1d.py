@@ -129,6 +129,8 @@ def test_middle_planes_by_option() -> None:
     assert planes("per_conv")[:7] == [45, 144, 144, 144, 144, 230, 288]
     assert planes("per_block")[:7] == [45, 144, 144, 144, 144, 230, 230]
     assert planes("everywhere")[:8] == [83, 144, 144, 144, 144, 230, 288, 54]  # the last is a shortcut
+    flow = on_meta("r2plus1d_34", midplanes="everywhere", in_channels=2).state_dict()["conv1.spatial.weight"]
+    assert flow.shape == (83, 2, 1, 7, 7), "so that weights for RGB can be averaged for flow"
     assert planes("per_conv", "r2plus1d_50")[:4] == [45, 144, 144, 144]
     assert planes("per_block", "r2plus1d_50")[:4] == [45, 144, 177, 177]  # 64 and 256 channels come in
 

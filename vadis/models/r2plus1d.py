@@ -379,7 +379,8 @@ class VideoResNet(VideoModel):
         channels = widths[0]
         middle = STEM_MIDDLE * channels // WIDTHS[0]
         if everywhere:
-            middle = middle_planes(in_channels, channels, size=7)
+            # As for RGB also where flow goes in: its published weights are to fit.
+            middle = middle_planes(3, channels, size=7)
         self.conv1 = makers[0](in_channels, channels, 7, (1, 2, 2), middle)
         if kind == "r2d":
             self.conv1 = nn.Conv3d(
