@@ -15,7 +15,8 @@ Zero padding in time breaks the first at the ends of a clip: there the filter se
 the first and last frame repeated instead (`repeated_ends`) it holds everywhere.
 
 `CORRESPONDENCES` says for each family how our keys are spelled in the image network. ResNets, GoogLeNet
-and ViT-B/16 in torchvision's spelling (timm's is the same for ResNets, and is understood for ViT).
+and ViT-B/16 in torchvision's spelling (timm's is the same for ResNets, and is understood for ViT). For the
+widths of ResNeXt3D there is timm's resnext101_32x4d only, and for 200 layers its resnet200: give their files.
 
 Sources: Carreira and Zisserman (arXiv:1705.07750) sec. 2.2; Wang et al., Non-local Neural Networks
 (arXiv:1711.07971) sec. 4.1; Qiu et al., P3D (arXiv:1711.10305); Bertasius et al., TimeSformer
@@ -80,8 +81,8 @@ def nothing_along_time(model: VideoModel, key: str) -> Fate | None:
 class Correspondence:
     """How the keys of some of our networks are spelled in an image network.
 
-    models: shell patterns of our names. images: torchvision's name of the image network, "{}" standing for
-    the depth in our name. find: our key to theirs, None where it has none. along_time: what becomes of a
+    models: shell patterns of our names. images: torchvision's name of the image network (timm's where
+    torchvision has none), "{}" standing for the depth in our name. find: our key to theirs, None where it has none. along_time: what becomes of a
     key of ours that looks along time only ("identity", "zero"), None for all others.
     """
 
@@ -234,10 +235,12 @@ CORRESPONDENCES: tuple[Correspondence, ...] = (
         "resnet{}",
         resnet_key,
     ),
+    Correspondence(("resnext3d_*", "se_resnext3d_*", "stc_resnext3d_*"), "resnext{}_32x4d", resnet_key),
     Correspondence(("p3d_63", "p3d_131", "p3d_199", "p3d_r*"), "resnet{}", resnet_key, p3d_along_time),
     Correspondence(("lgd_p3d_r*",), "resnet{}", backbone_key, p3d_along_time),
     Correspondence(("slowfast_r*",), "resnet{}", slow_pathway_key),
     Correspondence(("lgd_se_resnet3d_*",), "resnet{}", backbone_key),
+    Correspondence(("lgd_resnext3d_*", "lgd_se_resnext3d_*"), "resnext{}_32x4d", backbone_key),
     Correspondence(("i3d_inception*", "i2d_inception"), "googlenet", googlenet_key),
     Correspondence(
         ("s3d", "s3dg", "s3d_fast", "i3d_top_heavy", "i3d_bottom_heavy"),
