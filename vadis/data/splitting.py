@@ -54,7 +54,7 @@ def split_dataset(
     seed: int = 0,
     together: Iterable[tuple[str, str]] = (),
 ) -> dict[str, Dataset]:
-    """Split a dataset: for each name of `shares` (fractions of 1, or weights) a dataset, examples in their order.
+    """Split a dataset: for each name of `shares` (fractions of 1, or weights) a dataset in the old order.
 
     together: pairs of ids or videos that must not be separated. The notes of a part name the classes that
     it has no example of although there are some. ValueError for shares that are not positive.
