@@ -8,16 +8,25 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from vadis import inspection
 from vadis import models as models_package
 from vadis.models import MODELS, catalogue, create_model
-from vadis.models.contract import Paper, Result
+from vadis.models.contract import Paper, PrintedSize, Result
+from vadis.models.cost import measure_cost
 
 MODELS_FILE = str(models_package.__file__)
 DOCS = Path(__file__).parent.parent / "docs"
+SIZES = [
+    size
+    for file in catalogue.groups(MODELS).values()
+    for paper in catalogue.papers_of(file[0])
+    for size in paper.sizes
+]
 AGAIN = "run `python -m vadis.models.catalogue`, then `vadis models --markdown > docs/models.md`"
 
 
@@ -59,10 +68,37 @@ def test_the_page_names_every_network_file_paper_and_result() -> None:
     for line in page.splitlines():
         if line.startswith("| `i3d_inception` | rgb"):
             assert "rgb, 64 frames, 224 x 224 | 12.70 M | 111.2 G |" in line
-            assert line.endswith("| 71.1 / 89.3 (Kinetics-400 test) |")
+            assert line.endswith("| 71.1 / 89.3 (Kinetics-400 test; from ImageNet) |")
             break
     else:
         pytest.fail("no line of I3D")
+
+
+def test_a_size_printed_elsewhere_stands_beside_ours_with_the_reason() -> None:
+    page = catalogue.markdown()
+    for size in SIZES:
+        assert f"| {size.printed} | {size.ours}{catalogue.counted_for(size)} | {size.why} |" in page
+        assert set(size.model.split()) <= set(MODELS)
+    line = next(line for line in page.splitlines() if line.startswith("| `s3dg` | 11.56 M"))
+    assert "| 9.54 M, 71.92 G (64 frames) |" in line
+    assert "ECO_En" in next(line for line in page.splitlines() if line.startswith("| `eco_lite` | rgb"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: size.model)
+def test_our_size_is_what_is_counted(size: PrintedSize) -> None:
+    options: dict[str, Any] = {} if size.num_classes is None else {"num_classes": size.num_classes}
+    for name in size.model.split():
+        if size.num_frames is not None and name == "r2d_18":  # its first kernel is as long as the clip
+            options["num_frames"] = size.num_frames
+        with torch.device("meta"):
+            model = create_model(name, **options)
+        frames, pixels = size.num_frames or model.spec.num_frames, size.pixels or model.spec.crop
+        cost = measure_cost(model, (model.spec.channels, frames, pixels, pixels))
+        counted = {"M": cost.num_parameters / 1e6, "G": cost.gmac}
+        for part in size.ours.split(", "):
+            number, unit = part.split()
+            assert float(number) == pytest.approx(counted[unit], rel=2e-3)
 
 
 def test_links_of_the_page_lead_somewhere() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ CLASSES = 10
 def made_image_network(name: str) -> nn.Module:
     """A network of torchvision with seeded weights and running statistics unlike the initial ones."""
     torch.manual_seed(0)
-    options = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
+    options: dict[str, Any] = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
     if name == "resnext101_32x4d":  # timm's; torchvision's class builds it
         name, options = "resnet101", {"groups": 32, "width_per_group": 4}
     network = torchvision.models.get_model(name, weights=None, num_classes=CLASSES, **options)

@@ -223,6 +223,8 @@ def run_models_show(name: str, as_json: bool) -> int:
         f"mean {spec.mean}, std {spec.std}"
     )
     say(f"parameters: {cost.num_parameters:,}; multiply-adds: {cost.gmac:.2f} G for one clip")
+    for size in listed.sizes_of(network):
+        say(f"elsewhere printed: {size.printed}; ours: {size.ours}{listed.counted_for(size)}. {size.why}")
     say("\noptions of create_model, with their defaults:")
     for option in listed.options_of(network):
         default = f" = {option.default}" if option.default else ""

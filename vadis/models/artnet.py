@@ -50,7 +50,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vadis.models.contract import Paper, Result, VideoModel
+from vadis.models.contract import Paper, PrintedSize, Result, VideoModel
 from vadis.models.layers import check_clip, fresh_classifier, make_spec
 
 Size3 = tuple[int, int, int]
@@ -88,6 +88,14 @@ PAPERS = (
             Result("c3d_r18", "HMDB51", 62.1, note="from the authors' repository; RGB, Kinetics-400 before"),
             Result(
                 "artnet_r18", "HMDB51", 67.6, note="from the authors' repository; RGB, Kinetics-400 before"
+            ),
+        ),
+        sizes=(
+            PrintedSize(
+                "artnet_r18",
+                "23.5 G",
+                "25.68 G",
+                "Printed by later papers that compare. The authors' network file comes to 25.7 G.",
             ),
         ),
     ),

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from vadis.models import MODELS
-from vadis.models.contract import Paper, Result
+from vadis.models.contract import Paper, PrintedSize, Result
 from vadis.models.cost import measure_cost
 from vadis.models.published import WEIGHTS, PublishedWeights
 
@@ -126,6 +126,11 @@ def papers_of(name: str) -> tuple[Paper, ...]:
 def results_of(name: str) -> list[Result]:
     """What publications say that a network reaches, in the order of its file; none of it is ours."""
     return [result for paper in papers_of(name) for result in paper.results if name in result.model.split()]
+
+
+def sizes_of(name: str) -> list[PrintedSize]:
+    """Sizes that publications print of a network, where our count is another."""
+    return [size for paper in papers_of(name) for size in paper.sizes if name in size.model.split()]
 
 
 def weights_of(name: str) -> list[PublishedWeights]:
@@ -255,6 +260,7 @@ weights.
 - Parameters and multiply-adds are counted by us, on the default build with its default number of classes:
   trained values, and 10^9 multiply-adds (what papers call FLOPs) of convolutions, linear layers and attention
   for one clip of the input named. `x 30` is the number of views (clips times crops) of a published test.
+  Where a paper prints another size, a table below names both, and the reason.
 - Every published number is copied from the paper, or from the code or zoo that its note names. None is ours:
   we have not trained or tested on Kinetics. Networks that share a row share a number, or reach it together.
 - Weights are names for `vadis.create_model` and `vadis predict --model`; `vadis weights list` has their
@@ -281,11 +287,19 @@ def _section(facts: list[Facts]) -> Iterator[str]:
     for row in facts:
         weights = "<br>".join(f"`{each.name}`" for each in weights_of(row.name))
         results = [each for each in results_of(row.name) if score(each)]
-        best = f"{score(results[0])} ({results[0].dataset})" if results else ""
+        best = f"{score(results[0])} ({_with_note(results[0])})" if results else ""
         views = next((count for each in results if (count := num_views(each))), None)
         cost = f"{_short(row.gmac)} G{f' x {views}' if views else ''}"
-        size = f"{_short(row.parameters / 1e6)} M"
-        yield f"| `{row.name}` | {row.input} | {size} | {cost} | {weights} | {_cell(best)} |"
+        parameters = f"{_short(row.parameters / 1e6)} M"
+        yield f"| `{row.name}` | {row.input} | {parameters} | {cost} | {weights} | {_cell(best)} |"
+    sizes = [size for paper in papers for size in paper.sizes]
+    if sizes:
+        yield from ("", "Sizes that are printed elsewhere, and ours:", "")
+        yield "| network | printed | ours | why |"
+        yield "|---|---:|---:|---|"
+        for size in sizes:
+            names = ", ".join(f"`{name}`" for name in size.model.split())
+            yield f"| {names} | {size.printed} | {size.ours}{counted_for(size)} | {_cell(size.why)} |"
     listed = [result for paper in papers for result in paper.results]
     if not listed:
         return
@@ -296,6 +310,18 @@ def _section(facts: list[Facts]) -> Iterator[str]:
         cells = (result.dataset, score(result), result.views, result.note)
         names = ", ".join(f"`{name}`" for name in result.model.split())
         yield f"| {names} | {' | '.join(map(_cell, cells))} |"
+
+
+def _with_note(result: Result) -> str:
+    """The dataset, and what else belongs to a number that stands alone: another form, an ensemble."""
+    return f"{result.dataset}; {result.note}" if result.note else result.dataset
+
+
+def counted_for(size: PrintedSize) -> str:
+    """The clip and classes of our count, where they are not the default's."""
+    kinds = (("frames", size.num_frames), ("pixels", size.pixels), ("classes", size.num_classes))
+    parts = [f"{number} {kind}" for kind, number in kinds if number is not None]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _short(value: float) -> str:
@@ -311,10 +337,15 @@ def describe(name: str) -> dict[str, Any]:
     """All of the above of one network, for programs (`vadis models show NAME --json`)."""
     return {
         "papers": [
-            {key: value for key, value in dataclasses.asdict(paper).items() if key != "results"}
+            {
+                key: value
+                for key, value in dataclasses.asdict(paper).items()
+                if key not in ("results", "sizes")
+            }
             for paper in papers_of(name)
         ],
         "published_results": [dataclasses.asdict(result) for result in results_of(name)],
+        "published_sizes": [dataclasses.asdict(size) for size in sizes_of(name)],
         "options": [dataclasses.asdict(option) for option in options_of(name)],
     }
 

@@ -64,10 +64,30 @@ class Result:
 
 
 @dataclass(frozen=True)
+class PrintedSize:
+    """A size that a publication prints of a network and our count does not give; the docs show both.
+
+    model: our name (several, separated by spaces). printed: as it stands there, with units ("8.77 M, 66.4 G":
+    parameters, multiply-adds). ours: the same of our default build, in the same units and order. why: the
+    reason, or that none is known. num_frames, pixels, num_classes: what `ours` is counted for, where it is
+    not the default.
+    """
+
+    model: str
+    printed: str
+    ours: str
+    why: str
+    num_frames: int | None = None
+    pixels: int | None = None
+    num_classes: int | None = None
+
+
+@dataclass(frozen=True)
 class Paper:
     """What a model file says of where its networks come from; `docs/models.md` is made of it.
 
     idea: two or three sentences that a newcomer can follow. arxiv: the number ("1705.07750") or empty.
+    sizes: where the paper, or one that quotes it, prints another size than we count.
     """
 
     title: str
@@ -76,3 +96,4 @@ class Paper:
     arxiv: str
     idea: str
     results: tuple[Result, ...] = ()
+    sizes: tuple[PrintedSize, ...] = ()

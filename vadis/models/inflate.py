@@ -82,8 +82,9 @@ class Correspondence:
     """How the keys of some of our networks are spelled in an image network.
 
     models: shell patterns of our names. images: torchvision's name of the image network (timm's where
-    torchvision has none), "{}" standing for the depth in our name. find: our key to theirs, None where it has none. along_time: what becomes of a
-    key of ours that looks along time only ("identity", "zero"), None for all others.
+    torchvision has none), "{}" standing for the depth in our name. find: our key to theirs, None where it
+    has none. along_time: what becomes of a key of ours that looks along time only ("identity", "zero"), None
+    for all others.
     """
 
     models: tuple[str, ...]

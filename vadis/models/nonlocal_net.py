@@ -76,7 +76,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vadis.models.contract import Paper, Result, VideoModel
+from vadis.models.contract import Paper, PrintedSize, Result, VideoModel
 from vadis.models.layers import IMAGENET_MEAN, IMAGENET_STD, check_clip, fresh_classifier, make_spec
 from vadis.records import ClipSpec
 
@@ -154,6 +154,30 @@ PAPERS: tuple[Paper, ...] = (
             Result("i3d_r50_32x2", K400, 73.27, 90.92, "10x3", f"ImageNet; {MMACTION2}"),
             Result("i3d_r50_32x2_nl5", K400, 74.71, 91.81, "10x3", f"ImageNet; {MMACTION2}"),
             Result("i3d_r101_128x1_nl5", "Charades val", 37.5, None, "", "mean AP; from Kinetics-400"),
+        ),
+        (
+            PrintedSize(
+                "c2d_r101_32x2",
+                "43.2 M, 34.2 G",
+                "43.32 M, 35.29 G",
+                "Printed for ResNets that have the stride in the first 1x1x1 convolution of a stage, which "
+                "gives 34.17 G; here, as in PySlowFast, it is in the 3x3 one.",
+            ),
+            PrintedSize(
+                "i3d_r50_128x1_nl5",
+                "282 G",
+                "281.5 G",
+                "Printed in SlowFast's table, at the 256 pixels of the test.",
+                pixels=256,
+            ),
+            PrintedSize(
+                "i3d_r101_128x1_nl5",
+                "359 G",
+                "378.4 G",
+                "Printed in SlowFast's table, at 256 pixels. Only 3 kernels along time in res4, instead of "
+                "one in every second block (12), would give it.",
+                pixels=256,
+            ),
         ),
     ),
 )

@@ -65,7 +65,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from vadis.models.contract import Paper, Result, VideoModel
+from vadis.models.contract import Paper, PrintedSize, Result, VideoModel
 from vadis.models.layers import (
     KINETICS_MEAN,
     KINETICS_STD,
@@ -125,6 +125,22 @@ PAPERS = (
             Result("r3d_18", K400, 63.2, 83.479, "5x1", "torchvision, 16 frames at 15 fps"),
             Result("mc3_18", K400, 63.96, 84.13, "5x1", "torchvision, 16 frames at 15 fps"),
             Result("r2plus1d_18_per_block", K400, 67.463, 86.175, "5x1", "torchvision, 16 frames at 15 fps"),
+        ),
+        (
+            PrintedSize(
+                "r2d_18",
+                "11.4 M",
+                "11.45 M",
+                "The first kernel is as long as the clip: 11.45 M for 8 frames, 11.52 M for 16.",
+                num_frames=8,
+            ),
+            PrintedSize(
+                "r2plus1d_152",
+                "118.0 M, 329 G",
+                "118.2 M, 329.1 G",
+                "Printed by VMZ's zoo, at its 128 pixels.",
+                pixels=128,
+            ),
         ),
     ),
     Paper(

@@ -75,7 +75,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vadis.models.contract import Paper, Result, VideoModel
+from vadis.models.contract import Paper, PrintedSize, Result, VideoModel
 from vadis.models.i3d import LAYERS, Conv, Mix, Pool, SameConv3d, SameMaxPool3d
 from vadis.models.layers import KINETICS_MEAN, KINETICS_STD, Size3, check_clip, fresh_classifier, make_spec
 
@@ -98,6 +98,24 @@ PAPERS: tuple[Paper, ...] = (
             Result("s3d", "Kinetics-400 val", 72.08, 90.35, note="kylemin/S3D; form kylemin"),
             Result(
                 "s3d", "Kinetics-400 val", 68.368, 88.05, "1x1", "torchvision, 128 frames; form torchvision"
+            ),
+        ),
+        sizes=(
+            PrintedSize(
+                "s3d",
+                "8.77 M, 66.38 G",
+                "8.32 M, 71.92 G",
+                "No public code gives the printed figures. The form tf_slim, which leaves the first kernel "
+                "whole, has 8.34 M and 79.29 G.",
+                num_frames=64,
+            ),
+            PrintedSize(
+                "s3dg",
+                "11.56 M, 71.38 G",
+                "9.54 M, 71.92 G",
+                "Gates add 1.22 M parameters and next to no multiply-adds to S3D in every public code; the "
+                "printed figures would need 2.79 M and 5 G.",
+                num_frames=64,
             ),
         ),
     ),

@@ -62,7 +62,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vadis.models.contract import Paper, Result, VideoModel
+from vadis.models.contract import Paper, PrintedSize, Result, VideoModel
 from vadis.models.layers import DropPath, check_clip, fresh_classifier, make_spec
 
 Scheme = Literal["space", "joint", "divided", "local_global", "axial"]
@@ -95,6 +95,8 @@ RULES: dict[str, tuple[Axis, Axis, Axis]] = {
     "global": ("every_second", "every_second", "every_second"),
 }
 """Whom a patch asks along (time, height, width): a patch is asked if it fits on all three axes."""
+
+CLASSES_OF_SSV2 = "Printed for the 174 classes of Something-Something V2, counted for 400: else the same."
 
 PAPERS = (
     Paper(
@@ -131,6 +133,13 @@ PAPERS = (
             Result("timesformer_axial", "Something-Something V2 val", 56.2, None, "1x3", "ImageNet-21K"),
             Result("timesformer_hr", "Something-Something V2 val", 62.2, None, "1x3", "ImageNet-21K"),
             Result("timesformer_l", "Something-Something V2 val", 62.4, None, "1x3", "ImageNet-21K"),
+        ),
+        sizes=(
+            PrintedSize("timesformer_space timesformer_joint", "85.9 M", "86.11 M", CLASSES_OF_SSV2),
+            PrintedSize(
+                "timesformer_divided timesformer_local_global", "121.4 M", "121.6 M", CLASSES_OF_SSV2
+            ),
+            PrintedSize("timesformer_axial", "156.8 M", "157.0 M", CLASSES_OF_SSV2),
         ),
     ),
 )
