@@ -387,12 +387,14 @@ def _linear(layer: nn.Conv3d, rows: Tensor) -> Tensor:
 
 
 def max_pool3d(x_BCTHW: Tensor, kernel: Size3, stride: Size3, padding: Size3 = (0, 0, 0)) -> Tensor:
-    """`torch.nn.functional.max_pool3d`; on a CPU one axis after the other, by comparing slices.
+    """`torch.nn.functional.max_pool3d`; on a CPU, without gradients, one axis after the other by slices.
 
     PyTorch's own goes position by position there: for 1x3x3 it takes as long as three of the stem's
-    convolutions, for 2x1x1 seventeen times as long as this. x_BCTHW: any size that the kernel fits.
+    convolutions, for 2x1x1 seventeen times as long as this. With gradients it is the other way round: it
+    remembers where each maximum was, while many comparisons must each be gone back through. x_BCTHW: any
+    size that the kernel fits.
     """
-    if x_BCTHW.device.type != "cpu":
+    if x_BCTHW.device.type != "cpu" or (torch.is_grad_enabled() and x_BCTHW.requires_grad):
         return F.max_pool3d(x_BCTHW, kernel, stride, padding)
     for axis in range(3):
         x_BCTHW = _max_along(x_BCTHW, axis + 2, kernel[axis], stride[axis], padding[axis])
