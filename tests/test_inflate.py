@@ -75,6 +75,14 @@ def without_first_pool(network: nn.Module) -> nn.Module:
     return network
 
 
+def without_first_pool_of_vmz(network: nn.Module) -> nn.Module:
+    """The same with the epsilon of Caffe2's networks in batch norm."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 1e-3
+    return without_first_pool(network)
+
+
 def as_it_is(network: nn.Module) -> nn.Module:
     """torchvision's network pads and pools as ours does."""
     return network
@@ -100,6 +108,10 @@ BORING = (
     Boring("slow_r50_8x8"),
     Boring("p3d_r50"),
     Boring("p3d_63", stride_first),
+    Boring("r3d_18", without_first_pool),
+    Boring("mc3_18", without_first_pool),
+    Boring("fr2d_18", without_first_pool_of_vmz),
+    Boring("rmc4_18", without_first_pool_of_vmz),
     Boring("i3d_inception", with_same_padding, 224),
     Boring("s3d", pixels=224),
     Boring("s3d_fast", pixels=224),

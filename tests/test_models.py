@@ -428,6 +428,8 @@ def test_a_clip_of_another_kind_is_named(name: str) -> None:
         model(clip[:, :1])
     with pytest.raises(ValueError, match="height, width"):
         model(clip[0])
+    with pytest.raises(ValueError, match="empty batch"):
+        model(clip[:0])
 
 
 @pytest.mark.gpu

@@ -24,8 +24,10 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from typer.testing import CliRunner
 
 from vadis import downloads
+from vadis.cli import app
 from vadis.models import create_model, weights
 from vadis.models.conversion import CheckpointError, convert, read_checkpoint, read_pickle, read_torch
 from vadis.models.layouts import (
@@ -338,6 +340,22 @@ def test_what_is_no_i3d_is_refused() -> None:
     integers["head.bias"] = np.zeros(7, "int64")
     with pytest.raises(LayoutError, match="int64"):
         imported(integers)
+
+
+def test_options_that_keys_cannot_tell_are_kept(tmp_path: Path) -> None:
+    """3D-ResNet-50 of 2018 and of 2020 have the same keys, but saw other pixels."""
+    checkpoint, out = tmp_path / "r50.pth", tmp_path / "r50.safetensors"
+    torch.save(create_model("resnet3d_18", num_classes=3).state_dict(), checkpoint)
+    command = ["weights", "import", str(checkpoint), "--model", "resnet3d_18", "--out", str(out)]
+    result = CliRunner().invoke(app, [*command, "--option", 'pixels="2018"', "--option", "dropout=0.25"])
+    assert result.exit_code == 0, result.output
+    model = create_model("resnet3d_18", weights=out)
+    assert model.spec == create_model("resnet3d_18", pixels="2018").spec
+    assert model.spec != create_model("resnet3d_18").spec
+    for wrong, told in (("pixel=1", "pixel"), ("pixels=1999", "1999"), ("pixels", "KEY=VALUE")):
+        refused = CliRunner().invoke(app, [*command, "--option", wrong])
+        assert refused.exit_code in (1, 2)
+        assert told in refused.stderr
 
 
 def test_a_wrong_shape_names_both_shapes() -> None:

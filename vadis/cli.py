@@ -453,6 +453,10 @@ def weights_import(
     classes: Annotated[
         str | None, typer.Option(help="Label set that names its classes, such as kinetics400.")
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="What its keys cannot tell: pixels='\"2018\"' (repeatable)."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Convert a checkpoint of your own or of another toolkit; prints the file that was written.
@@ -461,7 +465,7 @@ def weights_import(
     """
     from vadis.inspection import run_weights_import
 
-    _exit(run_weights_import, file, model, layout, out, name, classes, as_json)
+    _exit(run_weights_import, file, model, layout, out, name, classes, option or [], as_json)
 
 
 @weights_app.command("inflate")

@@ -285,12 +285,15 @@ def run_weights_import(
     out: Path | None,
     name: str | None,
     classes: str | None,
+    options: list[str],
     as_json: bool = False,
 ) -> int:
     """`vadis weights import FILE --model NAME`: prints the file written; what was found goes to stderr."""
     from vadis.models.weights import import_checkpoint, read_provenance
 
-    path = import_checkpoint(file, model, layout=layout, out=out, name=name, classes=classes)
+    path = import_checkpoint(
+        file, model, layout=layout, out=out, name=name, classes=classes, options=_read_options(options)
+    )
     found = read_provenance(path) or {}
     if as_json:
         print_json({"file": str(path), **found})
@@ -298,6 +301,20 @@ def run_weights_import(
     sys.stderr.write(f"{spell_out(_tell_import(file.name, found))}\n")
     sys.stdout.write(f"{path}\n")
     return 0
+
+
+def _read_options(words: list[str]) -> dict[str, Any]:
+    """`pixels=2018`, `pool=[1,2,2]`: JSON where it is JSON, except that words for names stay words."""
+    options: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key.isidentifier():
+            raise ValueError(f"--option takes KEY=VALUE, got {word!r}")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    return options
 
 
 def _tell_import(file: str, found: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ the process bounds its own memory, processor time and output, and unpickles noth
 
 from __future__ import annotations
 
-import functools
 import glob
 import io
 import json
@@ -419,13 +418,22 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
         checkpoint = read_pickle(read_archive_member(path, request["member"]))
     else:
         checkpoint = read_checkpoint(path)
-    shapes = functools.partial(expected_shapes, request["model"])
+    asked = dict(request.get("options") or {})
+
+    def shapes(num_classes: int, implied: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        try:
+            return expected_shapes(request["model"], num_classes, {**implied, **asked})
+        except (TypeError, ValueError) as error:
+            if not asked:
+                raise
+            raise CheckpointError(f"{request['model']} cannot be built with {asked} ({error})") from error
+
     found = to_ours(checkpoint.arrays, request["model"], LAYOUTS, shapes, request["layout"])
     safetensors.numpy.save_file(found.arrays, request["out"])
     return {
         "layout": found.layout,
         "num_classes": found.num_classes,
-        "options": found.options,
+        "options": {**found.options, **asked},
         "left_out": found.left_out,
         "beside": checkpoint.beside,
         "own": dict(checkpoint.metadata),

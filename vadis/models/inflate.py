@@ -17,6 +17,9 @@ the first and last frame repeated instead (`repeated_ends`) it holds everywhere.
 `CORRESPONDENCES` says for each family how our keys are spelled in the image network. ResNets, GoogLeNet
 and ViT-B/16 in torchvision's spelling (timm's is the same for ResNets, and is understood for ViT). For the
 widths of ResNeXt3D there is timm's resnext101_32x4d only, and for 200 layers its resnet200: give their files.
+The R3D family has no first pooling, so its answer to a boring video is that of a ResNet without one. What no
+image network of these has the filters of is not started so: C3D, R(2+1)D and CSN (other widths), ARTNet,
+MFNet, ECO (its image part is BN-Inception) and the Xceptions.
 
 Sources: Carreira and Zisserman (arXiv:1705.07750) sec. 2.2; Wang et al., Non-local Neural Networks
 (arXiv:1711.07971) sec. 4.1; Qiu et al., P3D (arXiv:1711.10305); Bertasius et al., TimeSformer
@@ -155,6 +158,15 @@ def p3d_along_time(model: VideoModel, key: str) -> Fate | None:
     return "identity" if halved or getattr(unit, "form", "") == "A" else "zero"
 
 
+def video_resnet_key(key: str) -> str | None:
+    """R3D, MC, f-R2D: `stage2.0.conv1.weight` is `layer1.0.conv1.weight`; there is no first pooling here."""
+    for ours, theirs in (("conv1.", "conv1."), ("bn1.", "bn1."), ("head.", "fc.")):
+        if key.startswith(ours):
+            return theirs + key.removeprefix(ours)
+    match = re.fullmatch(r"stage(\d)\.(.+)", key)
+    return resnet_key(f"stages.{int(match[1]) - 2}.{match[2]}") if match else None
+
+
 def slow_pathway_key(key: str) -> str | None:
     """SlowFast: the slow pathway; the fast one, what joins them and the classifier have no counterpart."""
     return resnet_key(key.removeprefix("slow.")) if key.startswith("slow.") else None
@@ -236,6 +248,7 @@ CORRESPONDENCES: tuple[Correspondence, ...] = (
         "resnet{}",
         resnet_key,
     ),
+    Correspondence(("r3d_*", "mc?_*", "rmc?_*", "fr2d_*"), "resnet{}", video_resnet_key),
     Correspondence(("resnext3d_*", "se_resnext3d_*", "stc_resnext3d_*"), "resnext{}_32x4d", resnet_key),
     Correspondence(("p3d_63", "p3d_131", "p3d_199", "p3d_r*"), "resnet{}", resnet_key, p3d_along_time),
     Correspondence(("lgd_p3d_r*",), "resnet{}", backbone_key, p3d_along_time),

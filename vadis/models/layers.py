@@ -55,6 +55,8 @@ def check_clip(model: VideoModel, clip_BCTHW: Tensor, *, min_pixels: int = 1, mi
     shape, channels, name = tuple(clip_BCTHW.shape), model.spec.channels, type(model).__name__
     if len(shape) != 5 or shape[1] != channels:
         raise ValueError(f"{name} takes clips of (batch, {channels}, frames, height, width), got {shape}")
+    if shape[0] == 0:
+        raise ValueError(f"{name} takes at least one clip, got an empty batch {shape}")
     if min(shape[3:]) < min_pixels:
         raise ValueError(
             f"{name} takes at least {min_pixels} x {min_pixels} pixels, got {shape[3]} x {shape[4]}: enlarge"

@@ -247,6 +247,7 @@ def import_checkpoint(
     name: str | None = None,
     out: str | Path | None = None,
     classes: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Path:
     """Convert a checkpoint that you have; returns the .safetensors, with its provenance beside it.
 
@@ -254,7 +255,8 @@ def import_checkpoint(
     the package archive of a published row. A file whose hash is that of a published row of `model` becomes
     that row, with its claims; so does one that is given the `name` of a row of which no hash is known, and
     its hash is recorded. Otherwise it gets `name` ("<model>.<file's stem>") and, where `classes` names a
-    label set of the right size, class names. out: where to write instead of the cache.
+    label set of the right size, class names. out: where to write instead of the cache. options: of the
+    network's function, for what keys and shapes cannot tell (`{"pixels": "2018"}`); the file carries them.
     Raises WeightsError naming missing and unknown keys, or both shapes.
     """
     path = Path(file)
@@ -284,7 +286,7 @@ def import_checkpoint(
     if target.suffix != ".safetensors":
         raise WeightsError(f"{target}: converted weights are .safetensors files")
     with lock(target):
-        return _convert(path, model, target, layout=layout, member=member, known=known)
+        return _convert(path, model, target, layout=layout, member=member, known=known, options=options)
 
 
 def _taken_at_its_word(row: PublishedWeights, path: Path, sha256: str) -> PublishedWeights | None:
@@ -426,14 +428,27 @@ def _describe(row: PublishedWeights, sha256: str) -> dict[str, Any]:
 
 
 def _convert(
-    file: Path, model: str, target: Path, *, layout: str, member: str | None, known: Mapping[str, Any]
+    file: Path,
+    model: str,
+    target: Path,
+    *,
+    layout: str,
+    member: str | None,
+    known: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
 ) -> Path:
     """Convert `file` to `target` and write its provenance; the caller holds the lock on `target`."""
     for stale in target.parent.glob(f".{glob.escape(target.name)}-*"):
         shutil.rmtree(stale, ignore_errors=True)  # a process that was killed left it
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         fresh = Path(scratch) / "weights.safetensors"
-        request = {"file": str(file.resolve()), "member": member, "model": model, "layout": layout}
+        request: dict[str, Any] = {
+            "file": str(file.resolve()),
+            "member": member,
+            "model": model,
+            "layout": layout,
+        }
+        request["options"] = dict(options or {})
         answer = _run_conversion({**request, "out": str(fresh), "seconds": CONVERSION_SECONDS}, file)
         metadata = {**_unpack(answer["own"]), **known}
         metadata |= {key: answer[key] for key in ("layout", "num_classes", "left_out", "beside")}
