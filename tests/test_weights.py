@@ -347,8 +347,9 @@ def test_options_that_keys_cannot_tell_are_kept(tmp_path: Path) -> None:
     checkpoint, out = tmp_path / "r50.pth", tmp_path / "r50.safetensors"
     torch.save(create_model("resnet3d_18", num_classes=3).state_dict(), checkpoint)
     command = ["weights", "import", str(checkpoint), "--model", "resnet3d_18", "--out", str(out)]
-    result = CliRunner().invoke(app, [*command, "--option", 'pixels="2018"', "--option", "dropout=0.25"])
-    assert result.exit_code == 0, result.output
+    for words in (["dropout=0.25"], ["pixels=2018"]):
+        result = CliRunner().invoke(app, [*command, "--option", *words])
+        assert result.exit_code == 0, result.output
     model = create_model("resnet3d_18", weights=out)
     assert model.spec == create_model("resnet3d_18", pixels="2018").spec
     assert model.spec != create_model("resnet3d_18").spec

@@ -455,7 +455,9 @@ def weights_import(
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="What its keys cannot tell: pixels='\"2018\"' (repeatable)."),
+        typer.Option(
+            metavar="KEY=VALUE", help="What its keys cannot tell, such as pixels=2018 (repeatable)."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -421,12 +421,20 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
     asked = dict(request.get("options") or {})
 
     def shapes(num_classes: int, implied: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        try:
-            return expected_shapes(request["model"], num_classes, {**implied, **asked})
-        except (TypeError, ValueError) as error:
-            if not asked:
-                raise
-            raise CheckpointError(f"{request['model']} cannot be built with {asked} ({error})") from error
+        nonlocal asked
+        as_words = {key: str(value) for key, value in asked.items()}  # pixels=2018 is the name "2018"
+        refusals = []
+        for options in (asked, as_words) if asked else ({},):
+            try:
+                expected = expected_shapes(request["model"], num_classes, {**implied, **options})
+            except (TypeError, ValueError) as error:
+                refusals.append(error)
+                continue
+            asked = options
+            return expected
+        if not asked:
+            raise refusals[0]
+        raise CheckpointError(f"{request['model']} cannot be built with {asked} ({refusals[0]})")
 
     found = to_ours(checkpoint.arrays, request["model"], LAYOUTS, shapes, request["layout"])
     safetensors.numpy.save_file(found.arrays, request["out"])
