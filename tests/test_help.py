@@ -54,7 +54,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 def test_the_top_page_names_every_verb() -> None:
     ran, _ = run_and_list_modules("--help")
-    for verb in ("predict", "probe", "models", "weights", "explain", "doctor", "demo"):
+    for verb in ("predict", "probe", "models", "weights", "explain", "score", "doctor", "demo"):
         assert f" {verb} " in ran.stdout
 
 
