@@ -636,6 +636,24 @@ ManifestOption = Annotated[
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
+@data_app.command("scan")
+def data_scan(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder, or a list of videos.")],
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="How to read it, where two ways are possible.")
+    ] = None,
+    videos: Annotated[Path | None, typer.Option(help="Folder of the videos, where they lie elsewhere.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What a folder is: which dataset, splits, classes, what is missing, what is odd (docs/datasets.md).
+
+    Exit code 1 where listed videos are missing, 2 where the folder can be read in two ways.
+    """
+    from vadis.inventory import run_scan
+
+    _exit(run_scan, path, name, videos, as_json)
+
+
 @data_app.command("check")
 def data_check(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder of videos, or a list.")],

@@ -288,7 +288,8 @@ class Note:
     first: str = ""
 
     def __str__(self) -> str:
-        return f"{self.count:,} x {self.text}" + (f" (first: {self.first})" if self.first else "")
+        times = f"{self.count:,} x " if self.count > 1 else ""
+        return times + self.text + (f" ({'first: ' if times else ''}{self.first})" if self.first else "")
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,10 @@ FIRST_FLOWS = ("flow_x_00001.jpg", "flow_x_00000.jpg", "flow_x_00001.png", "flow
 _AXES = {"u": 0, "x": 0, "flow_x": 0, "v": 1, "y": 1, "flow_y": 1}
 
 
+class AbsentError(DataError):
+    """An annotation file is not there (while a malformed one is a plain DataError)."""
+
+
 def find_annotations(root: Path, pattern: str, folders: Sequence[str] = ()) -> list[Path]:
     """The files of a name or a pattern in the root and its annotation folders, sorted."""
     found: dict[Path, Path] = {}
@@ -63,7 +67,7 @@ def need_annotation(root: Path, patterns: Sequence[str], folders: Sequence[str] 
     path = find_annotation(root, patterns, folders)
     if path is None:
         places = ", ".join(f"{folder}/" for folder in (*ANNOTATION_FOLDERS, *folders) if folder)
-        raise DataError(f"{root}: there is no {' or '.join(patterns)} here (nor in {places})")
+        raise AbsentError(f"{root}: there is no {' or '.join(patterns)} here (nor in {places})")
     return path
 
 
@@ -87,6 +91,11 @@ def is_frame_folder(folder: str | os.PathLike[str]) -> bool:
     except OSError:
         return False
     return False
+
+
+def is_folder_name(video: str) -> bool:
+    """Whether a path has no video's ending, so that it means a folder of frames."""
+    return PurePosixPath(video).suffix.lower() not in VIDEO_SUFFIXES
 
 
 def walk_videos(root: Path) -> Iterator[tuple[str, bool]]:
@@ -164,8 +173,7 @@ class Media:
         (`tvl1_flow/u/NAME`, `flow/NAME/NAME-000001x.jpg`, `FlowBrox04/CLASS/NAME`).
         """
         self._index()
-        path = PurePosixPath(video)
-        is_file = path.suffix.lower() in VIDEO_SUFFIXES
+        path, is_file = PurePosixPath(video), not is_folder_name(video)
         for first in () if is_file else FIRST_FLOWS:
             if (self.root / video / first).is_file():
                 return f"{video}/flow_x_*{first[-4:]}", f"{video}/flow_y_*{first[-4:]}"

@@ -1,0 +1,333 @@
+"""Lists of videos of one's own: tables with a header, and the plain lists of the common toolkits.
+
+A table is CSV, TSV or JSONL (also `metadata.csv`, as Hugging Face reads folders). These columns are
+understood, by any of these names:
+
+    video            video, file_name, filename, path, file, video_path, clip
+    label            label, class, class_name, action, category: a name, or a number; several with `;` or `|`
+                     (in JSONL a list), then the dataset is multi-label
+    start_seconds    start_seconds, start, time_start       end_seconds    end_seconds, end, time_end
+    group            group, source, subject                 id             id, clip_id
+    split            split, subset: then one table holds all splits
+
+A plain list has no header; fields are separated by a space, tab or comma, labels count from 0:
+
+    some/clip.mp4 3                       PySlowFast, MMAction2's videos
+    some/frames 250 3                     MMAction2's frames, TSN, VideoMAE: folder, number of frames, label
+    some/clip.mp4 3 17                    several labels: read with `multi_label=True`, refused otherwise
+
+"clip 250 3" could be either; if the first field is a folder of frames the second is their number, if it is
+a video both are labels. Paths are relative to the list's folder (or `videos`), or whole. Class names come
+from `classes.txt` or `label_map.txt` beside the list, else numbers are their names. `NAME_train.csv` and
+`NAME_val.csv` are the splits of one dataset; a list that names no split is "all".
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from vadis.data.files import find_annotation, is_folder_name
+from vadis.data.folders import WHOLE, split_of
+from vadis.data.made import write_clip, write_frames, write_text
+from vadis.data.rows import Notes, Where, read_lines, read_table, read_text, to_float, to_int, to_label
+from vadis.records import DataError, Dataset, Example
+from vadis.video.find import VIDEO_SUFFIXES
+
+COLUMNS = {
+    "video": ("video", "file_name", "filename", "path", "file", "video_path", "clip"),
+    "label": ("label", "class", "class_name", "action", "category", "labels"),
+    "start": ("start_seconds", "start", "time_start"),
+    "end": ("end_seconds", "end", "time_end"),
+    "group": ("group", "source", "subject"),
+    "id": ("id", "clip_id"),
+    "split": ("split", "subset"),
+}
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
+CLASS_FILES = ("classes.txt", "label_map.txt", "labels.txt")
+
+
+class Entry(NamedTuple):
+    """A line of a list: its labels are names or numbers, as they are written."""
+
+    where: Where
+    video: str
+    labels: tuple[str, ...]
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    group: str = ""
+    id: str = ""
+    split: str = ""
+    num_frames: int | None = None
+
+
+def find_header(path: Path) -> dict[str, str]:
+    """The columns that a table's header names, by their meaning; empty where the file has no header."""
+    if path.suffix == ".jsonl":
+        try:
+            first = json.loads(next(iter(read_lines(path)))[1])
+        except (StopIteration, ValueError):
+            return {}
+        names = list(first) if isinstance(first, dict) else []
+    else:
+        line = read_text(path).split("\n", 1)[0].strip("\r")
+        names = next(csv.reader([line], delimiter=DELIMITERS.get(path.suffix, ",")), [])
+    found: dict[str, str] = {}
+    for meaning, spellings in COLUMNS.items():
+        for name in names:
+            if name.strip().lower() in spellings:
+                found.setdefault(meaning, name.strip())
+    return found if "video" in found and "label" in found else {}
+
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """The lines of a table with a header."""
+    columns = find_header(path)
+    rows: Iterator[tuple[Where, dict[str, Any]]]
+    if path.suffix == ".jsonl":
+        rows = _read_jsonl(path)
+    else:
+        rows = read_table(path, list(columns.values()), DELIMITERS.get(path.suffix, ","))
+    for where, row in rows:
+        field = {meaning: row.get(name) for meaning, name in columns.items()}
+        if not field["video"]:
+            raise where.error("the row names no video")
+        label = field["label"]
+        names = (
+            label if isinstance(label, list) else re.split(r"[;|]", str(label)) if label is not None else []
+        )
+        yield Entry(
+            where,
+            str(field["video"]),
+            tuple(text for name in names if (text := str(name).strip())),
+            _seconds(field.get("start"), where, "the start"),
+            _seconds(field.get("end"), where, "the end"),
+            str(field.get("group") or ""),
+            str(field.get("id") or ""),
+            str(field.get("split") or ""),
+        )
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[Where, dict[str, Any]]]:
+    for where, line in read_lines(path):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise where.error(f"is not JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise where.error("is not a JSON object")
+        yield where, row
+
+
+def _seconds(value: object, where: Where, what: str) -> float | None:
+    return None if value in (None, "") else to_float(value, where, what)
+
+
+def read_plain(path: Path, root: Path, multi_label: bool) -> Iterator[Entry]:
+    """The lines of a plain list. See the module for which numbers are labels. Raises DataError."""
+    for where, line in read_lines(path):
+        match = re.fullmatch(r"(.+?)((?:[\s,]+-?\d+)+)", line)
+        if match is None:
+            raise where.error(f"expected '<video> <label>', found {line!r}")
+        video, numbers = match[1].strip('"'), re.findall(r"-?\d+", match[2])
+        if any(number.startswith("-") for number in numbers):
+            raise where.error(f"labels count from 0, found {line!r}")
+        num_frames = None
+        if len(numbers) > 1 and is_folder_name(video):
+            num_frames, numbers = int(numbers[0]), numbers[1:]
+        if len(numbers) > 1 and not multi_label:
+            raise where.error(
+                f"{len(numbers)} labels; read it with multi_label=True (--multi-label) if that is meant"
+            )
+        yield Entry(where, video, tuple(numbers), num_frames=num_frames)
+
+
+def lists_of(root: Path) -> dict[str, Path]:
+    """The lists of a folder by split, or one list by the split that its name tells ("all" for none)."""
+    if root.is_file():
+        return {_split_in(root.stem): root}
+    found: dict[str, Path] = {}
+    for path in sorted(root.iterdir() if root.is_dir() else ()):
+        if path.suffix not in SUFFIXES or not path.is_file() or path.name in CLASS_FILES:
+            continue
+        if not is_list(path):
+            continue
+        split = _split_in(path.stem)
+        if split in found:
+            raise ValueError(
+                f"{found[split]} and {path} are both lists of {split!r}; name the one that is meant"
+            )
+        found[split] = path
+    if WHOLE in found and len(found) > 1:
+        others = ", ".join(path.name for split, path in found.items() if split != WHOLE)
+        raise ValueError(f"{found[WHOLE]} lies beside {others}; name the list that is meant")
+    return found
+
+
+def is_list(path: Path) -> bool:
+    """Whether a file is a table with a header, or its first line is one of a plain list."""
+    try:
+        if find_header(path):
+            return True
+        first = next(iter(read_lines(path)), None)
+    except DataError:
+        return False
+    if first is None or path.suffix == ".jsonl":
+        return False
+    match = re.fullmatch(r"(.+?)((?:[\s,]+\d+)+)", first[1])
+    if match is None:
+        return False
+    name = PurePosixPath(match[1].strip('"'))
+    return name.suffix.lower() in VIDEO_SUFFIXES or "/" in match[1]
+
+
+def _split_in(stem: str) -> str:
+    words = [split_of(word) for word in re.split(r"[_.\-]", stem)]
+    return next((word for word in words if word), WHOLE)
+
+
+def find_splits(root: Path) -> tuple[str, ...]:
+    """The splits that lists or their column `split` name; ("all",) where none does."""
+    lists = lists_of(root)
+    if set(lists) == {WHOLE} and "split" in find_header(lists[WHOLE]):
+        names = dict.fromkeys(split_of(entry.split) or entry.split for entry in read_entries(lists[WHOLE]))
+        return tuple(name for name in names if name) or (WHOLE,)
+    return tuple(split for split in ("train", "val", "test", WHOLE) if split in lists)
+
+
+def read(
+    root: str | os.PathLike[str],
+    split: str = WHOLE,
+    *,
+    multi_label: bool = False,
+    videos: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Read a split of a list (a file), or of the lists in a folder. Raises DataError, ValueError."""
+    root, notes = Path(root), Notes()
+    folder = root if root.is_dir() else root.parent
+    media_root = Path(videos or folder)
+    lists, splits = lists_of(root), find_splits(root)
+    if not lists:
+        raise DataError(
+            f"{root}: there is no list of videos (a table with columns video and label, or plain)"
+        )
+    if split not in splits:
+        raise ValueError(f"{root} has the splits {', '.join(splits)}, not {split!r}")
+    by_split = {
+        part: list(read_entries(path) if find_header(path) else read_plain(path, media_root, multi_label))
+        for part, path in lists.items()
+    }
+    everything = [entry for entries in by_split.values() for entry in entries]
+    class_names = _name_classes(folder, everything, notes)
+    mine = by_split.get(split)
+    if mine is None:  # one table with a column `split`
+        mine = [entry for entry in everything if (split_of(entry.split) or entry.split) == split]
+        if nameless := sum(not entry.split for entry in everything):
+            notes.add("a row has no split: left out of every split", lists[WHOLE], nameless)
+    label_of = {name: label for label, name in enumerate(class_names)}
+    examples, seen = [], set()
+    for entry in mine:
+        labels = tuple(_label(text, label_of, entry.where) for text in entry.labels)
+        if not labels:
+            notes.add("a row has no label: kept as hidden", entry.where)
+        start, end = entry.start_seconds, entry.end_seconds
+        if start is not None and end is not None and end <= start:
+            raise entry.where.error(f"ends ({end} s) before it begins ({start} s)")
+        key = (entry.video, start, end, labels)
+        if key in seen:
+            notes.add("a row is there twice: the second is left out", entry.where)
+            continue
+        seen.add(key)
+        path = PurePosixPath(os.path.normpath(entry.video))
+        name = str(path) if is_folder_name(entry.video) else str(path.with_suffix(""))
+        examples.append(
+            Example(
+                str(path),
+                entry.id or name,
+                labels,
+                start,
+                end,
+                entry.group or name,
+                num_frames=entry.num_frames,
+            )
+        )
+    return Dataset(
+        folder.resolve().name if root.is_dir() else root.stem,
+        str(media_root),
+        split,
+        class_names,
+        tuple(examples),
+        multi_label=multi_label or any(len(entry.labels) > 1 for entry in everything),
+        notes=notes.all(),
+    )
+
+
+def _name_classes(folder: Path, entries: Sequence[Entry], notes: Notes) -> tuple[str, ...]:
+    """The classes: from a file, else the names that there are, sorted; numbers stand for themselves."""
+    texts = {text for entry in entries for text in entry.labels}
+    path = find_annotation(folder, CLASS_FILES)
+    if path is not None:
+        lines = [line for _, line in read_lines(path)]
+        numbered = [re.fullmatch(r"(\d+)[\s,:]+(.+)", line) for line in lines]
+        if all(match and int(match[1]) == i for i, match in enumerate(numbered)):
+            return tuple(match[2] for match in numbered if match)
+        return tuple(lines)
+    if texts and all(text.isdecimal() for text in texts):
+        count = max(int(text) for text in texts) + 1
+        if count > len(texts):
+            notes.add("a label below the largest has no video", folder, count - len(texts))
+        return tuple(str(number) for number in range(count))
+    return tuple(sorted(texts))
+
+
+def _label(text: str, label_of: dict[str, int], where: Where) -> int:
+    if text not in label_of and text.isdecimal():
+        label = to_int(text, where, "the label")
+        if label >= len(label_of):
+            raise where.error(f"label {label}, but there are {len(label_of)} classes")
+        return label
+    return to_label(text, label_of, where)
+
+
+def recognise(root: Path) -> str:
+    """What speaks for a list at or under a root; "" where nothing does. ValueError as `lists_of`."""
+    if root.is_file() and not (root.suffix in SUFFIXES and is_list(root)):
+        return ""
+    found = []
+    for path in lists_of(root).values():
+        columns = find_header(path)
+        words = f"columns {', '.join(columns.values())}" if columns else "a plain list, no header"
+        found.append(f"{path.name} ({words})")
+    return "; ".join(found)
+
+
+def write_tiny(root: Path, form: str = "csv") -> None:
+    """Write tiny lists. form: "csv", "tsv", "jsonl", "metadata", "videos" or "frames" (plain lists)."""
+    names = ("pour water", "stir")
+    for split, num_clips in (("train", 3), ("val", 1)):
+        rows = []
+        for label, name in enumerate(names):
+            for number in range(num_clips):
+                stem = f"{split}_{label}{number}"
+                video = f"clips/{stem}" if form == "frames" else f"clips/{stem}.mp4"
+                if form == "frames":
+                    write_frames(root / video, "img_%05d.jpg", label, number)
+                else:
+                    write_clip(root / video, label, number)
+                rows.append((video, name, label))
+        if form in ("csv", "metadata", "tsv"):
+            mark = "\t" if form == "tsv" else ","
+            header = mark.join(("file_name" if form == "metadata" else "video", "label"))
+            name = f"metadata_{split}.csv" if form == "metadata" else f"{split}.{form}"
+            write_text(root / name, header, *(mark.join(row[:2]) for row in rows))
+        elif form == "jsonl":
+            write_text(root / f"{split}.jsonl", *(json.dumps({"video": v, "label": n}) for v, n, _ in rows))
+        else:
+            middle = " 16" if form == "frames" else ""
+            write_text(root / f"{split}.csv", *(f"{video}{middle} {label}" for video, _, label in rows))
