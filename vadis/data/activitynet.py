@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from vadis.data.files import Media, find_annotation, need_annotation
-from vadis.data.made import write_clip, write_text
+from vadis.data.made import seed_of, write_clip, write_text
 from vadis.data.rows import Notes, read_json, to_float, to_label
 from vadis.records import DataError, Dataset, Example, Span
 
@@ -153,7 +153,7 @@ def write_tiny(root: Path, version: str = "1.3") -> None:
     for split, num_videos in (("train", 6), ("val", 3), ("test", 1)):
         for number in range(num_videos):
             label, vid = number % 3, f"{split:_<6}{number}-Abc"
-            write_clip(root / "videos" / f"v_{vid}.mp4", label, number, num_frames=50)
+            write_clip(root / "videos" / f"v_{vid}.mp4", label, seed_of(split, number), num_frames=50)
             annotations = [{"segment": [0.2, 1.1], "label": names[label]}]
             if number == 1:
                 annotations.append({"segment": [1.2, 2.4], "label": names[0]})

@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vadis.data.files import Media, find_annotation, is_folder_name, need_annotation
-from vadis.data.made import FPS, HEIGHT, WIDTH, draw_clip, write_clip, write_text
+from vadis.data.made import FPS, HEIGHT, WIDTH, draw_clip, seed_of, write_clip, write_text
 from vadis.data.rows import Notes, Where, read_lines, read_rows, read_text, to_float, to_int
 from vadis.records import Box, Dataset, Example
 
@@ -234,8 +234,10 @@ def write_tiny(root: Path, version: str = "2.2") -> None:
         rows = []
         for number in range(num_videos):
             vid, label = f"{split:_<6}{number}-Abc", number % 2
-            write_clip(root / "videos_15min" / f"{vid}.mp4", label, number, num_frames=5 * FPS)
-            box_T4 = draw_clip(label, number, 5 * FPS).box_T4 / [WIDTH, HEIGHT, WIDTH, HEIGHT]
+            write_clip(
+                root / "videos_15min" / f"{vid}.mp4", label, seed_of(split, number), num_frames=5 * FPS
+            )
+            box_T4 = draw_clip(label, seed_of(split, number), 5 * FPS).box_T4 / [WIDTH, HEIGHT, WIDTH, HEIGHT]
             for second in (902, 903):
                 box = ",".join(f"{side:.3f}" for side in box_T4[(second - 900) * FPS])
                 rows += [
@@ -243,5 +245,6 @@ def write_tiny(root: Path, version: str = "2.2") -> None:
                 ]
         write_text(root / f"ava_{split}_v{version}.csv", *rows)
         write_text(root / f"ava_{split}_excluded_timestamps_v{version}.csv", f"{split:_<6}0-Abc,0903")
-    write_text(root / f"ava_test_v{version}.txt", "train_0-Abc")
+    write_clip(root / "videos_15min" / "test__0-Abc.mp4", 1, seed_of("test", 0), num_frames=5 * FPS)
+    write_text(root / f"ava_test_v{version}.txt", "test__0-Abc")
     write_text(root / f"ava_included_timestamps_v{version}.txt", "0902", "0903")

@@ -24,7 +24,7 @@ import re
 from pathlib import Path
 
 from vadis.data.files import Media, find_annotation, is_folder_name, need_annotation
-from vadis.data.made import write_clip, write_text
+from vadis.data.made import seed_of, write_clip, write_text
 from vadis.data.rows import Notes, Where, read_lines, read_table, to_float
 from vadis.records import Dataset, Example, Span
 
@@ -124,7 +124,7 @@ def write_tiny(root: Path) -> None:
         lines = [header]
         for number in range(num_videos):
             label, video = number % 3, f"{split[:2].upper()}{number}XY"
-            write_clip(root / "Charades_v1" / f"{video}.mp4", label, number, num_frames=75)
+            write_clip(root / "Charades_v1" / f"{video}.mp4", label, seed_of(split, number), num_frames=75)
             actions = f"c{label:03d} 0.20 1.40;c{(label + 1) % 3:03d} 1.00 3.20" if number != 3 else ""
             story = '"A person walks in, says ""hm"" and sits."'
             lines.append(

@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from vadis.data.files import find_annotation, need_annotation
-from vadis.data.made import HEIGHT, WIDTH, draw_clip, write_text
+from vadis.data.made import HEIGHT, WIDTH, draw_clip, seed_of, write_text
 from vadis.data.rows import Notes, read_json, to_float, to_int
 from vadis.records import Box, DataError, Dataset, Example
 
@@ -189,9 +189,9 @@ def write_tiny(root: Path) -> None:
         images, annotations, persons = [], [], []
         (root / f"{split}2017").mkdir(parents=True, exist_ok=True)
         for number in range(num_images):
-            image_id, label = 397133 + number, number % 2
+            image_id, label = 397133 + seed_of(split, number), number % 2
             name = f"{image_id:012d}.jpg"
-            clip = draw_clip(label, number, 1)
+            clip = draw_clip(label, seed_of(split, number), 1)
             Image.fromarray(clip.frames_THWC[0]).save(root / f"{split}2017" / name)
             images.append({"id": image_id, "file_name": name, "height": HEIGHT, "width": WIDTH})
             if number == 3:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from vadis.data.files import Media, find_annotation, find_annotations, need_annotation
-from vadis.data.made import write_clip, write_text
+from vadis.data.made import seed_of, write_clip, write_text
 from vadis.data.rows import Notes, Where, read_json, read_lines, to_float, to_int
 from vadis.records import DataError, Dataset, Example
 
@@ -167,7 +167,7 @@ def write_tiny(root: Path, classes: int = 99) -> None:
         for label in range(3):
             vid = f"{split:_<5}_E_{label}-Ab"[:11]
             event, element = "E_000001_000004", "A_0000_0002"
-            write_clip(root / "videos" / f"{vid}.mp4", label, label, num_frames=100)
+            write_clip(root / "videos" / f"{vid}.mp4", label, seed_of(split, label), num_frames=100)
             stages = [[0.2, 0.9], [1.1, 1.8]]
             segments = {element: {"stages": 2, "timestamps": stages}} if label else None
             annotations[vid] = {event: {"event": 1, "timestamps": [[1.0, 3.8]], "segments": segments}}

@@ -16,7 +16,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from vadis.data.files import Media, is_folder_name, walk_videos
-from vadis.data.made import write_clip
+from vadis.data.made import seed_of, write_clip
 from vadis.data.rows import Notes, read_lines
 from vadis.records import DataError, Dataset, Example
 
@@ -125,4 +125,4 @@ def write_tiny(root: Path) -> None:
     for split, num_clips in (("train", 3), ("val", 1), ("test", 1)):
         for label, name in enumerate(("pour water", "Rührei wenden", "stir")):
             for number in range(num_clips):
-                write_clip(root / split / name / f"{split} {number}.mp4", label, number)
+                write_clip(root / split / name / f"{split} {number}.mp4", label, seed_of(split, number))

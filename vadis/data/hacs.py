@@ -23,7 +23,7 @@ from pathlib import Path
 
 from vadis.data.activitynet import SPLITS, SUBSETS, read_segments
 from vadis.data.files import Media, find_annotation, need_annotation
-from vadis.data.made import write_clip, write_text
+from vadis.data.made import seed_of, write_clip, write_text
 from vadis.data.rows import Notes, read_table, to_float, to_label
 from vadis.records import Dataset, Example
 
@@ -118,7 +118,9 @@ def write_tiny(root: Path, part: str = "clips") -> None:
         for number in range(4 if split == "train" else 2):
             label, vid = number % 2, f"{split:_<6}{number}-Abc"
             name, subset = names[label], SUBSETS[split]
-            write_clip(root / name.replace(" ", "_") / f"v_{vid}.mp4", label, number, num_frames=60)
+            write_clip(
+                root / name.replace(" ", "_") / f"v_{vid}.mp4", label, seed_of(split, number), num_frames=60
+            )
             lines.append(f"{name},{vid},{subset},0.0,2.0,1")
             lines.append(f"{name},{vid},{subset},0.4,2.4,-1")
             database[vid] = {

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vadis.data.files import AbsentError, Media, find_annotation, plain
-from vadis.data.made import write_clip, write_text
+from vadis.data.made import seed_of, write_clip, write_text
 from vadis.data.rows import Notes, Where, read_json, read_lines, read_table, to_int, to_label
 from vadis.records import DataError, Dataset, Example
 
@@ -238,6 +238,7 @@ def write_tiny(root: Path, version: str = "400") -> None:
                 row = f"{youtube_id},{start},{start + 10},{split}"
                 lines.append(row if split == "test" else f"{quoted},{row}" + (",0" if is_first else ""))
                 folder = "test" if split == "test" else name
-                write_clip(root / folder / f"{youtube_id}_{start:06d}_{start + 10:06d}.mp4", label, number)
+                file = root / folder / f"{youtube_id}_{start:06d}_{start + 10:06d}.mp4"
+                write_clip(file, label, seed_of(split, number))
         columns = "youtube_id,time_start,time_end,split" if split == "test" else header
         write_text(root / f"kinetics-{version.replace('_', '-')}_{split}.csv", columns, *lines)

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 
 from vadis.data.files import find_annotation, is_folder_name
 from vadis.data.folders import WHOLE, split_of
-from vadis.data.made import write_clip, write_frames, write_text
+from vadis.data.made import seed_of, write_clip, write_frames, write_text
 from vadis.data.rows import Notes, Where, read_lines, read_table, read_text, to_float, to_int, to_label
 from vadis.records import DataError, Dataset, Example
 from vadis.video.find import VIDEO_SUFFIXES
@@ -317,9 +317,9 @@ def write_tiny(root: Path, form: str = "csv") -> None:
                 stem = f"{split}_{label}{number}"
                 video = f"clips/{stem}" if form == "frames" else f"clips/{stem}.mp4"
                 if form == "frames":
-                    write_frames(root / video, "img_%05d.jpg", label, number)
+                    write_frames(root / video, "img_%05d.jpg", label, seed_of(split, number))
                 else:
-                    write_clip(root / video, label, number)
+                    write_clip(root / video, label, seed_of(split, number))
                 rows.append((video, name, label))
         if form in ("csv", "metadata", "tsv"):
             mark = "\t" if form == "tsv" else ","

@@ -125,6 +125,11 @@ def write_flow(folder: Path, names: tuple[str, str], clip: MadeClip, *, first: i
             Image.new("L", (WIDTH, HEIGHT), grey).save(folder / (name % number))
 
 
+def seed_of(split: str, number: int) -> int:
+    """The seed of a split's clip: no two splits show the same pictures."""
+    return number + 1000 * ("train", "val", "test").index(split)
+
+
 def write_text(path: Path, *lines: str) -> None:
     """Write lines as a text file, with the folders it needs."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from vadis.data.files import Media, find_annotation, need_annotation
-from vadis.data.made import write_clip, write_text
+from vadis.data.made import seed_of, write_clip, write_text
 from vadis.data.rows import Notes, read_lines, read_rows, to_int, to_label
 from vadis.records import DataError, Dataset, Example
 
@@ -112,8 +112,10 @@ def write_tiny(root: Path, multi: bool = False) -> None:
                 if multi:
                     stem += f"{place}"
                     lines.append(f"{stem}.mp4,{numbers[place]},{(numbers[place] + 1) % 3}")
-                    write_clip(root / "videos" / f"{stem}.mp4", numbers[place], number)
+                    write_clip(root / "videos" / f"{stem}.mp4", numbers[place], seed_of(split, number))
                 else:
                     lines.append(f"{name}/{stem}.mp4,{name},4,0")
-                    write_clip(root / WORDS[split] / name / f"{stem}.mp4", numbers[place], number)
+                    write_clip(
+                        root / WORDS[split] / name / f"{stem}.mp4", numbers[place], seed_of(split, number)
+                    )
         write_text(root / f"{WORDS[split]}Set.csv", *lines)

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vadis.data.files import Media, find_annotation, is_folder_name, need_annotation
-from vadis.data.made import write_clip, write_frames, write_text
+from vadis.data.made import seed_of, write_clip, write_frames, write_text
 from vadis.data.rows import Notes, Where, read_json, read_lines, to_int, to_label
 from vadis.records import DataError, Dataset, Example
 
@@ -165,9 +165,9 @@ def write_tiny(root: Path, version: str = "2") -> None:
             entries.append({**entry, **({} if split == "test" else {"placeholders": ["potato"]})})
             lines.append(video if split == "test" else f"{video};{names[label]}")
             if version == "2":
-                write_clip(root / f"20bn-{stem}" / f"{video}.webm", label, number, fps=12)
+                write_clip(root / f"20bn-{stem}" / f"{video}.webm", label, seed_of(split, number), fps=12)
             else:
-                write_frames(root / f"20bn-{stem}" / video, "%05d.jpg", label, number)
+                write_frames(root / f"20bn-{stem}" / video, "%05d.jpg", label, seed_of(split, number))
         if version == "2":
             write_text(root / f"{stem}-{WORDS[split]}.json", json.dumps(entries))
         else:

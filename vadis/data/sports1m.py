@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vadis.data.files import Media, find_annotation, need_annotation
-from vadis.data.made import write_clip, write_text
+from vadis.data.made import seed_of, write_clip, write_text
 from vadis.data.rows import Notes, Where, read_json, read_lines, to_float, to_int
 from vadis.records import DataError, Dataset, Example
 
@@ -108,5 +108,5 @@ def write_tiny(root: Path) -> None:
             youtube_id = f"{split:_<6}{number}-Abc"
             labels = f"{label},{(label + 1) % 3}" if number == 5 else f"{label}"
             lines.append(f"https://www.youtube.com/watch?v={youtube_id} {labels}")
-            write_clip(root / "videos" / f"{youtube_id}.mp4", label, number)
+            write_clip(root / "videos" / f"{youtube_id}.mp4", label, seed_of(split, number))
         write_text(root / "original" / f"{split}_partition.txt", *lines)
