@@ -16,12 +16,12 @@ import fnmatch
 import gc
 import importlib.util
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -227,9 +227,21 @@ def peak_bytes(pair: Pair, what: str, side: str, device: str) -> int:
         before = torch.cuda.memory_allocated()
         step()
         return torch.cuda.max_memory_allocated() - before
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = forget_peak()
     step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    return resident("VmHWM") - before
+
+
+def forget_peak() -> int:
+    """Let the system count the peak of this process anew (Linux); what it holds now, in bytes."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return resident("VmRSS")
+
+
+def resident(what: str) -> int:
+    """A line of /proc/self/status (Linux) in bytes: VmRSS is memory held now, VmHWM the most so far."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{what}:"))
 
 
 def compare_memory(pair: Pair, what: str, device: str) -> tuple[int, int]:
