@@ -144,17 +144,18 @@ class Media:
         self.class_folders = {plain(name) for name in class_names}
         self.notes = Notes()
         self._videos: dict[str, list[tuple[bool, str]]] | None = None
+        self._any_case: dict[str, list[tuple[bool, str]]] | None = None
         self._flows: dict[str, list[str]] = {}
 
-    def find(self, stem: str, expected: str, folder: str = "") -> str:
+    def find(self, stem: str, expected: str, folder: str = "", *, any_case: bool = False) -> str:
         """The path of a video, relative to the root; `expected`, the official one, where there is none.
 
         stem: the file's name without its ending. folder: the class folder that it should lie in, in any
-        spelling; a video outside all class folders is accepted, one in another's is not.
+        spelling; a video outside all class folders is accepted, one in another's is not. any_case: take
+        a name in other upper and lower case, too (never for YouTube's ids, which differ by it).
         """
-        videos = self._index()
-        found = videos.get(stem, [])
-        if not found and (found := videos.get(stem.lower(), [])):
+        found = self._index().get(stem, [])
+        if not found and any_case and (found := self._index_of_any_case().get(stem.lower(), [])):
             self.notes.add("a video's name differs in upper and lower case from the list: taken", stem)
         near = [item for item in found if plain(folder) in map(plain, item[1].split("/")[:-1])]
         if folder and not near:
@@ -197,9 +198,14 @@ class Media:
                     self._flows.setdefault(name, []).append(path)
                     continue
                 self._videos.setdefault(name, []).append((is_folder, path))
-                if name.lower() != name:
-                    self._videos.setdefault(name.lower(), []).append((is_folder, path))
         return self._videos
+
+    def _index_of_any_case(self) -> dict[str, list[tuple[bool, str]]]:
+        if self._any_case is None:
+            self._any_case = {}
+            for name, found in self._index().items():
+                self._any_case.setdefault(name.lower(), []).extend(found)
+        return self._any_case
 
 
 def _parent(path: str) -> str:

@@ -116,13 +116,15 @@ def write_frames(
 def write_flow(folder: Path, names: tuple[str, str], clip: MadeClip, *, first: int = 1) -> None:
     """Write a clip's flow as grey pictures, x and y: [-20, 20] pixels a frame become 0..255, 0 is 128.
 
-    One picture fewer than there are frames, as flow leads from one to the next.
+    `names` are their patterns, such as `u/frame%06d.jpg`. One picture fewer than there are frames, as flow
+    leads from one to the next.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for number, flow_2 in enumerate(clip.flow_T2[:-1], first):
         for name, value in zip(names, flow_2, strict=True):
             grey = round(255 * (min(max(value, -20.0), 20.0) + 20) / 40)
-            Image.new("L", (WIDTH, HEIGHT), grey).save(folder / (name % number))
+            file = folder / (name % number)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (WIDTH, HEIGHT), grey).save(file)
 
 
 def seed_of(split: str, number: int) -> int:

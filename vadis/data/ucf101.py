@@ -89,7 +89,7 @@ def read(
             raise where.error(f"class {number} is {path.parent.name!r} in classInd.txt as {label + 1}")
         if number is None and split.startswith("train"):
             notes.add("a line of a training list has no label: the folder's name is taken", where)
-        video = media.find(path.stem, f"UCF-101/{path}", path.parent.name)
+        video = media.find(path.stem, f"UCF-101/{path}", path.parent.name, any_case=True)
         group = group_of(path.stem, path.parent.name)
         examples.append(Example(video, path.stem, (label,), group=group, flow=media.flow(video)))
     return Dataset(

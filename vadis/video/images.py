@@ -19,6 +19,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", "
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 """Pillow's names of the image formats that are read; none runs another program."""
 
+FLOW = re.compile(r"flow_[xy]_\d+\.")
 DEFAULT_RATE = Fraction(25)
 
 
@@ -31,6 +32,8 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 def list_images(folder: Path) -> list[Path]:
     """The image files of a folder in natural order of their names; hidden files are left out.
 
+    Where optical flow lies beside the pictures (`flow_x_00001.jpg` beside `img_00001.jpg`, as the common
+    tools write it), the flow is left out: it is not what the video shows.
     Raises VideoError("not_found") where the folder cannot be read, ("empty") where it has no image.
     """
     try:
@@ -48,7 +51,8 @@ def list_images(folder: Path) -> list[Path]:
             "the folder holds no images",
             f"put numbered {', '.join(SUFFIXES)} files there",
         )
-    return sorted(files, key=lambda file: natural_key(file.name))
+    pictures = [file for file in files if not FLOW.match(file.name)]
+    return sorted(pictures or files, key=lambda file: natural_key(file.name))
 
 
 class ImageReader:
