@@ -178,13 +178,16 @@ def make_step(network: nn.Module, inputs: Any, what: str) -> Step:
     """One step to be timed; training ends with gradients, which the next step starts without."""
     network.train(what == TRAINING)
 
+    def given() -> Any:
+        return list(inputs) if isinstance(inputs, list) else inputs  # pytorchvideo writes into the list
+
     def forward() -> None:
         with torch.no_grad():
-            network(inputs)
+            network(given())
 
     def training() -> None:
         network.zero_grad(set_to_none=True)
-        network(inputs).float().square().mean().backward()
+        network(given()).float().square().mean().backward()
 
     return training if what == TRAINING else forward
 
