@@ -364,7 +364,11 @@ def twins(num_classes: int) -> tuple[nn.Module, S3d]:
     shapes = {key: tuple(value.shape) for key, value in ours.state_dict().items()}
     arrays = {key: value.numpy() for key, value in theirs.state_dict().items()}
     found = to_ours(arrays, "s3d", LAYOUTS, lambda count, options: shapes)
-    assert (found.layout, found.options, found.num_classes) == ("torchvision_s3d", {}, num_classes)
+    assert (found.layout, found.options, found.num_classes) == (
+        "torchvision_s3d",
+        {"form": "torchvision"},
+        num_classes,
+    )
     missing, unexpected = ours.load_state_dict(
         {key: torch.from_numpy(array.copy()) for key, array in found.arrays.items()}, strict=False
     )
