@@ -642,7 +642,9 @@ def data_scan(
     name: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="How to read it, where two ways are possible.")
     ] = None,
-    videos: Annotated[Path | None, typer.Option(help="Folder of the videos, where they lie elsewhere.")] = None,
+    videos: Annotated[
+        Path | None, typer.Option(help="Folder of the videos, where they lie elsewhere.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """What a folder is: which dataset, splits, classes, what is missing, what is odd (docs/datasets.md).
