@@ -362,14 +362,17 @@ class NonLocal(nn.Module):
 
     def _project(self, x: Tensor, y: Tensor) -> Tensor:
         """x + BN(W_z y), for rows of positions y."""
-        if self.training:
-            return x + self.bn(self.out(y.transpose(1, 2).unflatten(2, x.shape[2:])))
-        # Batch norm with fixed statistics is a scale and a shift: within W_z they cost nothing.
         norm: Any = self.bn
+        layer: Any = self.out
+        weight, bias, columns = layer.weight.flatten(1), layer.bias, y.transpose(1, 2)
+        if self.training:
+            z = torch.baddbmm(bias[:, None], weight.expand(len(x), -1, -1), columns)
+            return x + norm(z.unflatten(2, x.shape[2:]))
+        # Batch norm with fixed statistics is a scale and a shift: within W_z they cost nothing.
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        shift = (self.out.bias - norm.running_mean) * scale + norm.bias
-        weight = (self.out.weight.flatten(1) * scale[:, None]).expand(len(x), -1, -1)
-        z = torch.baddbmm(x.flatten(2), weight, y.transpose(1, 2)) + shift[:, None]
+        shift = (bias - norm.running_mean) * scale + norm.bias
+        weight = (weight * scale[:, None]).expand(len(x), -1, -1)
+        z = torch.baddbmm(x.flatten(2), weight, columns) + shift[:, None]
         return z.unflatten(2, x.shape[2:])
 
 
