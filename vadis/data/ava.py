@@ -26,6 +26,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from vadis.data.files import Media, find_annotation, is_folder_name, need_annotation
@@ -79,11 +80,11 @@ def name_of(keyframe: KeyFrame) -> str:
     return f"{video},{int(second):04d}" if second == int(second) else f"{video},{second}"
 
 
-def make_box(where: Where, fields: list[str], label: int) -> Box:
-    """A box with one label, kept as it is written."""
+def make_box(where: Where, fields: list[str]) -> Box:
+    """A box without its labels yet, kept as it is written."""
     x1, y1, x2, y2 = (to_float(field, where, "a side of the box") for field in fields[:4])
     person = to_int(fields[5], where, "the person") if len(fields) > 5 else None
-    return Box(x1, y1, x2, y2, (label,), person)
+    return Box(x1, y1, x2, y2, (), person)
 
 
 def read(
@@ -103,7 +104,8 @@ def read(
     folders = (f"ava_v{version}", "ava", "person_box")
     class_names, evaluated = read_classes(root, version, folders, notes)
     excluded = read_excluded(root, split, version, folders)
-    boxes: dict[KeyFrame, dict[tuple[object, ...], Box]] = {}
+    # by the words that tell one box from another: the box and its labels so far
+    boxes: dict[KeyFrame, dict[tuple[str, ...], tuple[Box, list[int]]]] = {}
     if split == "test":
         included = need_annotation(root, [f"ava_included_timestamps_v{version}.txt"], folders)
         seconds = [to_float(text, where, "the timestamp") for where, text in read_lines(included)]
@@ -119,25 +121,22 @@ def read(
             label = to_int(fields[4], where, "the action") - 1
             if not 0 <= label < NUM_CLASSES:
                 raise where.error(f"AVA's actions are 1..{NUM_CLASSES}, not {label + 1}")
-            box = make_box(where, fields, label)
-            key = (box.x1, box.y1, box.x2, box.y2, box.person)
-            known = people.get(key)
-            if known and label in known.labels:
+            key = (*fields[:4], *fields[5:])
+            if key not in people:
+                box = make_box(where, fields)
+                people[key] = (box, [])
+                if box.x1 >= box.x2 or box.y1 >= box.y2:
+                    notes.add("a box is empty: kept as it is", where)
+            labels = people[key][1]
+            if label in labels:
                 notes.add("a box has an action twice: taken once", where)
-            elif known:
-                box = Box(box.x1, box.y1, box.x2, box.y2, (*known.labels, label), box.person)
-                people[key] = box
             else:
-                people[key] = box
-            if box.x1 >= box.x2 or box.y1 >= box.y2:
-                notes.add("a box is empty: kept as it is", where)
-    for keyframe in boxes:
-        if keyframe in excluded:
-            notes.add("a key frame is in the list of excluded timestamps: left out", name_of(keyframe))
+                labels.append(label)
     media = Media(videos or root)
     examples = []
     for keyframe, people in boxes.items():
         if keyframe in excluded:
+            notes.add("a key frame is in the list of excluded timestamps: left out", name_of(keyframe))
             continue
         vid, second = keyframe
         video = media.find(vid, f"videos_15min/{vid}.mp4")
@@ -146,15 +145,16 @@ def read(
         if offset is None:
             is_cut = is_frames or any(CUT_FOLDERS.search(part) for part in video.split("/")[:-1])
             offset = CUT_SECOND if is_cut else 0.0
-        labels = sorted({label for box in people.values() for label in box.labels})
+        mine = tuple(replace(box, labels=tuple(labels)) for box, labels in people.values())
+        every = sorted({label for box in mine for label in box.labels})
         examples.append(
             Example(
                 video,
                 name_of(keyframe),
-                tuple(labels),
+                tuple(every),
                 group=vid,
                 keyframe_seconds=second - offset,
-                boxes=tuple(people.values()),
+                boxes=mine,
                 fps=CUT_RATE if is_frames else None,
             )
         )

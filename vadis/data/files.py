@@ -95,7 +95,7 @@ def is_frame_folder(folder: str | os.PathLike[str]) -> bool:
 
 def is_folder_name(video: str) -> bool:
     """Whether a path has no video's ending, so that it means a folder of frames."""
-    return PurePosixPath(video).suffix.lower() not in VIDEO_SUFFIXES
+    return "." + video.rpartition(".")[2].lower() not in VIDEO_SUFFIXES
 
 
 def walk_videos(root: Path) -> Iterator[tuple[str, bool]]:
@@ -174,11 +174,13 @@ class Media:
         (`tvl1_flow/u/NAME`, `flow/NAME/NAME-000001x.jpg`, `FlowBrox04/CLASS/NAME`).
         """
         self._index()
-        path, is_file = PurePosixPath(video), not is_folder_name(video)
-        for first in () if is_file else FIRST_FLOWS:
+        is_folder = is_folder_name(video)
+        for first in FIRST_FLOWS if is_folder else ():
             if (self.root / video / first).is_file():
                 return f"{video}/flow_x_*{first[-4:]}", f"{video}/flow_y_*{first[-4:]}"
-        folders = self._flows.get(path.stem if is_file else path.name, [])
+        if not self._flows:
+            return ()
+        folders = self._flows.get(PurePosixPath(video).name if is_folder else PurePosixPath(video).stem, [])
         by_axis = {_AXES[part]: path for path in folders for part in path.split("/") if part in _AXES}
         if len(by_axis) == 2:
             return f"{by_axis[0]}/*", f"{by_axis[1]}/*"

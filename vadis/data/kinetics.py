@@ -111,13 +111,19 @@ def read_clips(path: Path) -> Iterator[Clip]:
         )
 
 
+def read_labels(path: Path) -> set[str]:
+    """The class names of one list; in CSV without a look at the other columns."""
+    if path.suffix == ".json":
+        return {clip.label for clip in read_clips(path) if clip.label}
+    return {row.get("label", "").strip('"') for _, row in read_table(path, ())} - {""}
+
+
 def read_class_names(root: Path, version: str, notes: Notes) -> tuple[str, ...]:
     """The classes in official order: a list beside the data, Kinetics-400's own, or those found, sorted."""
-    path = find_annotation(root, CLASS_FILES)
-    if path is not None:
+    if path := find_annotation(root, CLASS_FILES):
         return tuple(name.strip('"') for _, name in read_lines(path))
     lists = [found for split in ("train", "val") if (found := find_list(root, version, split))]
-    found_names = {clip.label for path in lists for clip in read_clips(path) if clip.label}
+    found_names = {label for path in lists for label in read_labels(path)}
     if version == "400":
         from vadis.models.weights import class_names
 
@@ -178,21 +184,19 @@ def make_examples(
     for clip in clips:
         if clip.end_seconds <= clip.start_seconds:
             notes.add("a clip ends before it begins: kept, the file counts", clip.where)
-        if clip.id in seen:
+        name = clip.id
+        if name in seen:
             notes.add("a clip is listed twice: the second is left out", clip.where)
             continue
-        seen.add(clip.id)
+        seen.add(name)
         labels: tuple[int, ...] = ()
         if clip.label:
-            label = by_plain_name.get(plain(clip.label))
-            labels = (to_label(clip.label, label_of, clip.where) if label is None else label,)
-        folder = clip.label or clip.split
-        video = media.find(clip.id, "", clip.label) or media.find(
-            clip.youtube_id, f"{folder}/{clip.id}.mp4", clip.label
-        )
-        examples.append(
-            Example(video, clip.id, labels, group=clip.youtube_id, flow=media.flow(video) if video else ())
-        )
+            if clip.label not in label_of and plain(clip.label) in by_plain_name:
+                label_of[clip.label] = by_plain_name[plain(clip.label)]  # with `_` for spaces
+            labels = (to_label(clip.label, label_of, clip.where),)
+        expected = f"{clip.label or clip.split}/{name}.mp4"
+        video = media.find(name, "", clip.label) or media.find(clip.youtube_id, expected, clip.label)
+        examples.append(Example(video, name, labels, group=clip.youtube_id, flow=media.flow(video)))
     return tuple(examples)
 
 
@@ -212,7 +216,7 @@ def recognise(root: Path, version: str) -> str:
         named = {f"{stem}{other}" for other in NUM_CLASSES for stem in ("kinetics", "kinetics_", "k")}
         if named & set(parts):  # the folder is called after another version
             return ""
-        labels = {clip.label for path in lists for clip in read_clips(path) if clip.label}
+        labels = {label for path in lists for label in read_labels(path)}
         if labels and len(labels) != NUM_CLASSES[version]:
             if version != "400" or len(labels) > 400:
                 return ""

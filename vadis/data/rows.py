@@ -112,12 +112,12 @@ def read_json(path: Path) -> Any:
 
 def to_float(text: object, where: object, what: str) -> float:
     """A finite number, from text or from JSON; `what` names it in the error."""
-    try:
-        value = (
-            float(text) if isinstance(text, str | int | float) and not isinstance(text, bool) else math.nan
-        )
-    except ValueError:
-        value = math.nan
+    value = math.nan
+    if isinstance(text, str) or (isinstance(text, int | float) and not isinstance(text, bool)):
+        try:
+            value = float(text)
+        except (ValueError, OverflowError):
+            pass
     if not math.isfinite(value):
         raise DataError(f"{where}: {what} is not a number: {text!r}")
     return value
