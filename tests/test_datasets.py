@@ -151,6 +151,11 @@ def test_the_table_is_told_by_name(tmp_path: Path) -> None:
     assert {"kinetics700_2020", "hacs_segments", "jhmdb", "coco"} <= set(NAMES)
 
 
+def test_the_page_knows_every_dataset() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text()
+    assert [name for name in NAMES if f"`{name}`" not in page] == []
+
+
 def test_splits_may_be_called_as_the_files_call_them(tiny: dict[str, Path]) -> None:
     root = tiny_copy(tiny, "kinetics400")
     assert read_dataset("kinetics400", root, "validation") == read_dataset("kinetics400", root, "val")
