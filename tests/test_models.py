@@ -175,7 +175,8 @@ def test_its_function_has_its_name_and_its_file_a_paper(name: str) -> None:
 def test_every_name_is_the_default_build_of_its_function(name: str) -> None:
     for num_classes in (400, 11):
         assert on_meta(name, num_classes=num_classes, tiny=True).num_classes == num_classes
-    assert on_meta(name).num_classes == 400
+    if name not in COUNTED:
+        assert on_meta(name).num_classes == 400
 
 
 @pytest.mark.parametrize("name", [name for name, facts in FACTS.items() if facts.dense])
@@ -334,7 +335,7 @@ def test_folded_for_speed_it_says_the_same(name: str) -> None:
 
 
 @pytest.mark.slow
-@DISTINCT
+@KINDS
 def test_export(name: str) -> None:
     model = tiny_model(name)
     clip = random_clip(model.spec)
