@@ -135,9 +135,11 @@ def their_pathways(clip_BCTHW: Tensor, alpha: int) -> list[Tensor]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PYTORCHVIDEO)
-@pytest.mark.parametrize("pixels", [224, 256])
-def test_pytorchvideo(name: str, pixels: int, tmp_path: Path) -> None:
-    """The published sizes, through the importer; at 256 pixels its head averages four windows."""
+def test_pytorchvideo(name: str, tmp_path: Path) -> None:
+    """The published sizes, through the importer; at 256 pixels its head averages four windows.
+
+    224 pixels of the smaller networks only: the larger take a minute and hold no other code.
+    """
     hub = pytest.importorskip("pytorchvideo.models.hub")
     theirs = unsettled(getattr(hub, PYTORCHVIDEO[name])()).eval()
     checkpoint, file = tmp_path / "theirs.pyth", tmp_path / "ours.safetensors"
@@ -145,12 +147,13 @@ def test_pytorchvideo(name: str, pixels: int, tmp_path: Path) -> None:
     weights.import_checkpoint(checkpoint, name, out=file)
     assert weights.load(file).metadata["layout"].startswith("pytorchvideo_")
     ours: Any = create_model(name, weights=file).eval()
-    clip = torch.randn(1, 3, ours.spec.num_frames, pixels, pixels)
-    with torch.inference_mode():
-        wanted = theirs(their_pathways(clip, ours.alpha) if "slowfast" in name else clip.clone())
-        found = ours(clip)
-    print(f"{name} at {pixels}: differs by {relative(found, wanted):.1e}")
-    assert relative(found, wanted) < 1e-4
+    for pixels in (256,) if "r101" in name else (224, 256):
+        clip = torch.randn(1, 3, ours.spec.num_frames, pixels, pixels)
+        with torch.inference_mode():
+            wanted = theirs(their_pathways(clip, ours.alpha) if "slowfast" in name else clip.clone())
+            found = ours(clip)
+        print(f"{name} at {pixels}: differs by {relative(found, wanted):.1e}")
+        assert relative(found, wanted) < 1e-4
 
 
 def narrow_pair(family: str, fresh: bool = False) -> tuple[nn.Module, nn.Module]:
