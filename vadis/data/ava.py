@@ -41,6 +41,8 @@ CUT_RATE = 30.0  # in Hz, of the frames taken from it
 CUT_FOLDERS = re.compile(r"15min|cut|clips|frames", re.I)
 
 KeyFrame = tuple[str, float]
+Boxes = dict[KeyFrame, dict[tuple[str, ...], tuple[Box, list[int]]]]
+"""For each key frame, by the words that tell one box from another: the box, and its labels so far."""
 
 
 def read_action_list(path: Path) -> dict[int, str]:
@@ -87,6 +89,30 @@ def make_box(where: Where, fields: list[str]) -> Box:
     return Box(x1, y1, x2, y2, (), person)
 
 
+def read_boxes(path: Path, notes: Notes) -> Boxes:
+    """The boxes of a CSV by key frame, in the order of the file."""
+    boxes: Boxes = {}
+    for where, keyframe, fields in read_keyframes(path):
+        people = boxes.setdefault(keyframe, {})
+        if not fields:
+            continue
+        label = to_int(fields[4], where, "the action") - 1
+        if not 0 <= label < NUM_CLASSES:
+            raise where.error(f"AVA's actions are 1..{NUM_CLASSES}, not {label + 1}")
+        key = (*fields[:4], *fields[5:])
+        if key not in people:
+            box = make_box(where, fields)
+            people[key] = (box, [])
+            if box.x1 >= box.x2 or box.y1 >= box.y2:
+                notes.add("a box is empty: kept as it is", where)
+        labels = people[key][1]
+        if label in labels:
+            notes.add("a box has an action twice: taken once", where)
+        else:
+            labels.append(label)
+    return boxes
+
+
 def read(
     root: str | os.PathLike[str],
     split: str,
@@ -104,34 +130,13 @@ def read(
     folders = (f"ava_v{version}", "ava", "person_box")
     class_names, evaluated = read_classes(root, version, folders, notes)
     excluded = read_excluded(root, split, version, folders)
-    # by the words that tell one box from another: the box and its labels so far
-    boxes: dict[KeyFrame, dict[tuple[str, ...], tuple[Box, list[int]]]] = {}
     if split == "test":
         included = need_annotation(root, [f"ava_included_timestamps_v{version}.txt"], folders)
         seconds = [to_float(text, where, "the timestamp") for where, text in read_lines(included)]
-        for _, vid in read_lines(need_annotation(root, [f"ava_test_v{version}.txt"], folders)):
-            boxes.update({(vid, second): {} for second in seconds})
+        listed = read_lines(need_annotation(root, [f"ava_test_v{version}.txt"], folders))
+        boxes: Boxes = {(vid, second): {} for _, vid in listed for second in seconds}
     else:
-        for where, keyframe, fields in read_keyframes(
-            need_annotation(root, [f"ava_{split}_v{version}.csv"], folders)
-        ):
-            people = boxes.setdefault(keyframe, {})
-            if not fields:
-                continue
-            label = to_int(fields[4], where, "the action") - 1
-            if not 0 <= label < NUM_CLASSES:
-                raise where.error(f"AVA's actions are 1..{NUM_CLASSES}, not {label + 1}")
-            key = (*fields[:4], *fields[5:])
-            if key not in people:
-                box = make_box(where, fields)
-                people[key] = (box, [])
-                if box.x1 >= box.x2 or box.y1 >= box.y2:
-                    notes.add("a box is empty: kept as it is", where)
-            labels = people[key][1]
-            if label in labels:
-                notes.add("a box has an action twice: taken once", where)
-            else:
-                labels.append(label)
+        boxes = read_boxes(need_annotation(root, [f"ava_{split}_v{version}.csv"], folders), notes)
     media = Media(videos or root)
     examples = []
     for keyframe, people in boxes.items():

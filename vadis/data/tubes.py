@@ -64,7 +64,7 @@ def read_matlab(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: MATLAB files need SciPy: pip install 'vadis[train]'") from error
     try:
         return dict(loadmat(path))
-    except (OSError, ValueError, TypeError, NotImplementedError, IndexError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, IndexError) as error:
         raise DataError(f"{path}: is not a MATLAB file of version 5 ({error})") from error
 
 
