@@ -391,15 +391,19 @@ def test_torchvision_gives_the_same() -> None:
 
 @pytest.mark.slow
 def test_torchvision_learns_the_same() -> None:
-    """Twenty steps of SGD from the same weights on the same clips give the same losses."""
-    theirs, ours = twins(4)
-    clips = torch.randn(2, 3, 13, 209, 209)  # the least that torchvision's head takes
+    """Steps of SGD from the same weights on the same clips give the same losses.
+
+    In double precision, and three: batch norm over two clips makes the training of this network chaotic, so
+    that a rounding grows some fifty times a step.
+    """
+    theirs, ours = (model.double() for model in twins(4))
+    clips = torch.randn(2, 3, 13, 209, 209, dtype=torch.float64)  # the least that torchvision's head takes
     labels = torch.tensor([1, 3])
     losses: list[list[float]] = []
     for model in (theirs, ours):
         optimiser = torch.optim.SGD(model.train().parameters(), lr=1e-3, momentum=0.9)
         losses.append([])
-        for _ in range(20):
+        for _ in range(3):
             loss = F.cross_entropy(model(clips), labels)
             optimiser.zero_grad()
             loss.backward()
