@@ -462,7 +462,7 @@ def test_an_import_says_what_it_recognised(
 
     monkeypatch.setattr(weights, "_run_conversion", convert)
     arguments = (file, "i3d_inception", "auto", out, None)
-    assert inspection.run_weights_import(*arguments, None) == 0
+    assert inspection.run_weights_import(*arguments, None, []) == 0
     said = capsys.readouterr()
     assert said.out == f"{out}\n"
     assert said.err == (
@@ -471,9 +471,9 @@ def test_an_import_says_what_it_recognised(
         "lost0, lost1, lost2, lost3, lost4, lost5, lost6, lost7 and 2 more; "
         "passed over beside the parameters (1): cfg (str)\n"
     )
-    assert inspection.run_weights_import(*arguments, "kinetics400") == 0
+    assert inspection.run_weights_import(*arguments, "kinetics400", []) == 0
     assert "400 classes (abseiling, air drumming ...)" in capsys.readouterr().err
-    assert inspection.run_weights_import(*arguments, None, True) == 0
+    assert inspection.run_weights_import(*arguments, None, [], as_json=True) == 0
     said = capsys.readouterr()
     document = json.loads(said.out)
     assert (said.err, document["file"], document["layout"]) == ("", str(out), "piergiaj")
