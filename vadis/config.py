@@ -25,12 +25,13 @@ Unit = Literal["epochs", "steps"]
 class Augment:
     """What training does to the pixels of a clip, in this order: scale, crop, colours, mirror, mixing.
 
-    crop: "short_side" resizes so that the short side is drawn from `short_side` pixels (None: from the
-    spec's size to 1.25 times it; `inverse` draws 1 / side uniformly, as SlowFast does) and cuts a random
-    square; "resized" is Inception's crop with `area` and `aspect`; "multi_scale" is TSN's, with `scales`;
-    "centre" has no chance in it. colour: brightness, contrast, saturation, hue as
-    `vadis.data.augment.ColourJitter` takes them. grey, flip: probabilities; `flip_labels` exchanges classes that speak of left and right. mixup,
-    cutmix: the alpha of the Beta distribution, 0 is off; where both are on, each batch takes one of them.
+    crop: "short_side" resizes so that the short side is drawn from `short_side` pixels (None: from the spec's
+    size to 1.25 times it; `inverse` draws 1 / side uniformly, as SlowFast does) and cuts a random square;
+    "resized" is Inception's crop with `area` and `aspect`; "multi_scale" is TSN's, with `scales`; "centre"
+    has no chance in it. colour: brightness, contrast, saturation, hue as `vadis.data.augment.ColourJitter`
+    takes them. grey, flip: probabilities; `flip_labels` exchanges classes that speak of left and right.
+    mixup, cutmix: the alpha of the Beta distribution, 0 is off; where both are on, each batch takes one of
+    them.
     """
 
     crop: Literal["short_side", "resized", "multi_scale", "centre"] = "short_side"
@@ -121,10 +122,11 @@ class OptimConfig:
     lr: the peak rate; where `lr_for_batch` is set it holds for that many clips a step and grows in
     proportion. schedule: "constant"; "step" multiplies by `gamma` at each of `milestones`; "cosine" is half a
     period of it, from lr to `final_lr` (SlowFast's schedule); "linear"; "polynomial" (1 - t) ** `power`;
-    "plateau" multiplies by `gamma` after `patience` validations without a better one. warmup: length of a linear rise from `warmup_lr` to lr. lr_scale: beginnings of parameter names to factors
-    of the rate ({"head": 10}); the longest that fits counts. no_decay: what weight decay leaves out: "norm",
-    "bias", or beginnings of names. clip_norm: largest norm of the gradient. ema: decay per step of a running
-    mean of the weights, which is what is validated and kept; 0 is off.
+    "plateau" multiplies by `gamma` after `patience` validations without a better one. warmup: length of a
+    linear rise from `warmup_lr` to lr. lr_scale: beginnings of parameter names to factors of the rate
+    ({"head": 10}); the longest that fits counts. no_decay: what weight decay leaves out: "norm", "bias", or
+    beginnings of names. clip_norm: largest norm of the gradient. ema: decay per step of a running mean of the
+    weights, which is what is validated and kept; 0 is off.
     """
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
