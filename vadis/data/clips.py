@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -174,13 +174,21 @@ class Clips:
     """The decoded clips of one example.
 
     clips: uint8 RGB, (T, H, W, C) each. indices_NT: the frames they show. num_damaged: frames that the
-    decoder marked as damaged. short: the file ends before its declared end.
+    decoder marked as damaged. short: the file ends before its declared end. times_T: when each frame of the
+    whole video is shown, in seconds.
     """
 
     clips: tuple[NDArray[np.uint8], ...]
     indices_NT: Indices
     num_damaged: int = 0
     short: bool = False
+    times_T: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def seconds_N2(self) -> NDArray[np.float64]:  # noqa: N802 - the shape suffix
+        """When the first frame of each clip begins to be shown, and when its last one ends, in seconds."""
+        times_NT = self.times_T[self.indices_NT]
+        return np.stack([times_NT.min(1), times_NT.max(1) + _frame_length(self.times_T)], axis=1)
 
 
 def read_clips(
@@ -206,13 +214,15 @@ def read_clips(
     if cache is not None:
         return _read_cached(example, source, name, spec, rule, rng, cache, limits, threads)
     with Video(source, short_side=short_side, limits=limits, threads=threads) as video:
-        indices_NT = choose_frames(example, _times(video, example, source), spec, rule, rng, name)
+        times_T = _times(video, example, source)
+        indices_NT = choose_frames(example, times_T, spec, rule, rng, name)
         parts = video.clips([clip.tolist() for clip in indices_NT])
         return Clips(
             tuple(part.frames_THWC for part in parts),
             indices_NT,
             len({int(i) for part in parts for i in part.indices_T[part.corrupt_T]}),
             parts[0].report.short,
+            times_T,
         )
 
 
@@ -252,6 +262,7 @@ def _read_cached(
                     indices_NT,
                     len({int(i) for part in parts for i in part.indices_T[part.corrupt_T]}),
                     parts[0].report.short,
+                    times_T,
                 )
             frames = video.clips([range(first, stop)])[0]
         damaged = frames.indices_T[frames.corrupt_T]
@@ -260,7 +271,7 @@ def _read_cached(
         indices_NT = choose_frames(example, entry.times_T, spec, rule, rng, name)
         clips = tuple(entry.frames(clip - entry.first) for clip in indices_NT)
         num_damaged = len(set(indices_NT.reshape(-1).tolist()) & set(entry.damaged))
-        return Clips(clips, indices_NT, num_damaged, entry.short)
+        return Clips(clips, indices_NT, num_damaged, entry.short, entry.times_T)
 
 
 # Files, and files inside tar files ---------------------------------------------------------------------
