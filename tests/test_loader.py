@@ -185,6 +185,10 @@ def test_views_of_a_test(folder: Path) -> None:
         assert batch.indices_B.tolist() == [0, 1, 2, 3, 4]
         clip_BCTHW = batch.clip_BCTHW()
         assert clip_BCTHW.shape == (10 * per_clip, 3, 4, 48, 48)
+        assert batch.times_VT.shape == (10 * per_clip, 4)
+        steps_VT = batch.times_VT.diff(dim=1)  # the shortest video (9 frames at 25 fps) holds the clip, too
+        assert torch.allclose(steps_VT, torch.full_like(steps_VT, 2 / 25))
+        assert torch.equal(batch.times_VT[0], batch.times_VT[per_clip - 1])
         expected = (batch.pixels_VTCHW[0, 2, 1].float() / 255 - 0.5) / 0.25
         assert torch.allclose(clip_BCTHW[0, 1, 2], expected, atol=1e-5)
 

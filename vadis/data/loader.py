@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ class LoadedExample:
     """An example as a worker hands it over: pixels_VTCHW uint8, labels (mirrored where the clip was).
 
     num_damaged counts frames that the decoder marked as damaged; short: the file ends before its end.
+    times_VT: when each frame of each view is shown, in seconds, float64.
     """
 
     draw: Draw
@@ -51,6 +52,7 @@ class LoadedExample:
     pixels_VTCHW: Tensor
     num_damaged: int = 0
     short: bool = False
+    times_VT: Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.float64))
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Batch:
     pixels_VTCHW: uint8, `views_per_example` views for each of B examples in turn; V is 0 in an empty batch.
     labels_B: int64, -1 where hidden; a multi-label dataset has labels_BK instead, float32 of 0 and 1.
     indices_B: int64, place of each example in the dataset. damaged: examples with damaged frames, or from a
-    file that ends early, by index.
+    file that ends early, by index. times_VT: float64, when each frame is shown, in seconds of the file.
     """
 
     pixels_VTCHW: Tensor
@@ -81,6 +83,7 @@ class Batch:
     views_per_example: int = 1
     failed: tuple[FailedExample, ...] = ()
     damaged: tuple[int, ...] = ()
+    times_VT: Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.float64))
 
     @property
     def num_valid(self) -> int:
@@ -181,7 +184,9 @@ class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
             if not self.steps:  # changes nothing but frames from a cache of another size
                 frames_TCHW = resize_short_side(frames_TCHW, spec.size)
             views += cut_views(frames_TCHW, spec.crop, self.crops)
-        return LoadedExample(draw, labels, torch.stack(views), loaded.num_damaged, loaded.short)
+        times_NT = torch.from_numpy(loaded.times_T[loaded.indices_NT])
+        times_VT = times_NT.repeat_interleave(len(views) // len(times_NT), 0)
+        return LoadedExample(draw, labels, torch.stack(views), loaded.num_damaged, loaded.short, times_VT)
 
 
 def generators(seed: int, draw: Draw) -> tuple[np.random.Generator, torch.Generator]:
@@ -224,6 +229,9 @@ class Collate:
             len(loaded[0].pixels_VTCHW) if loaded else 1,
             failed,
             tuple(item.draw.index for item in loaded if item.num_damaged or item.short),
+            torch.cat([item.times_VT for item in loaded])
+            if loaded
+            else torch.empty(0, spec.num_frames, dtype=torch.float64),
         )
 
     def _labels(self, labels: list[tuple[int, ...]]) -> Tensor:
