@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -168,17 +168,26 @@ def usual_steps(spec: ClipSpec, class_names: Sequence[str] | None = None) -> tup
     return jitter, RandomCrop(spec.crop), Flip(mirror=mirror)
 
 
-Crops = Literal["none", "centre", "three", "ten"]
+Crops = Literal["none", "centre", "three", "three_nonlocal", "four", "ten"]
 
 
 def cut_views(frames_TCHW: Tensor, size: int, crops: Crops) -> list[Tensor]:
-    """The views of one clip at test, each of shape (T, C, size, size) pixels; "none": the clip as it is."""
+    """The views of one clip at test, each of shape (T, C, size, size) pixels; "none": the clip as it is.
+
+    "three" are SlowFast's squares along the longer side, "three_nonlocal" those of the non-local networks,
+    which differ by a pixel where the room is odd. "four" are the squares at both ends, each also mirrored.
+    """
     if crops == "none":
         return [frames_TCHW]
     if crops == "centre":
         return [transform.centre_crop(frames_TCHW, size)]
     if crops == "three":
         return transform.three_crop(frames_TCHW, size)
+    if crops == "three_nonlocal":
+        return transform.three_crop(frames_TCHW, size, "nonlocal")
+    if crops == "four":
+        ends = transform.three_crop(frames_TCHW, size)[::2]
+        return [view for end in ends for view in (end, transform.flip_horizontally(end))]
     if crops == "ten":
         return transform.ten_crop(frames_TCHW, size)
-    raise ValueError(f"crops ({crops!r}) must be one of 'none', 'centre', 'three', 'ten'")
+    raise ValueError(f"crops ({crops!r}) must be one of {', '.join(map(repr, get_args(Crops)))}")

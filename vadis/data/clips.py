@@ -32,12 +32,14 @@ MAX_CACHED_BYTES = 2**29  # of pixels of one example: a longer one is decoded cl
 class ClipRule:
     """How clips are taken from a video: the name of a rule in `RULES` and the number of clips.
 
-    `out_of_range` says what a clip longer than its video shows: "loop", "clamp" or "error".
+    `out_of_range` says what a clip longer than its video shows: "loop", "clamp" or "error". `at_most` is the
+    number of frames that "whole" takes of a longer video (its first ones).
     """
 
     name: str = "random"
     num_clips: int = 1
     out_of_range: OutOfRange = "loop"
+    at_most: int | None = None
 
     def __post_init__(self) -> None:
         if self.name not in RULES:
@@ -90,7 +92,24 @@ def _ssv2(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> I
 
 
 def _whole(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
-    return sample.whole_video(total, at_least=spec.num_frames)[None]
+    least = spec.num_frames if rule.at_most is None else min(spec.num_frames, rule.at_most)
+    return sample.whole_video(total, rule.at_most, at_least=least)[None]
+
+
+def _tsn(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
+    span = sample.clip_span(spec.num_frames, spec.frame_stride)
+    starts_N = sample.tsn_test_segments(total, rule.num_clips, span)
+    return sample.clips_from_starts(starts_N, total, spec.num_frames, spec.frame_stride, rule.out_of_range)
+
+
+def _slowfast_charades(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
+    return sample.slowfast_charades_clips(total, rule.num_clips, spec.num_frames, spec.frame_stride)
+
+
+def _moments(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
+    centres_N = np.arange(rule.num_clips, dtype=np.int64) * total // rule.num_clips
+    before = sample.clip_span(spec.num_frames, spec.frame_stride) // 2
+    return sample.clips_from_starts(centres_N - before, total, spec.num_frames, spec.frame_stride, "clamp")
 
 
 RULES: dict[str, Callable[[int, ClipSpec, ClipRule, float, Rng], Indices]] = {
@@ -101,10 +120,15 @@ RULES: dict[str, Callable[[int, ClipSpec, ClipRule, float, Rng], Indices]] = {
     "nonlocal": _nonlocal,
     "ssv2": _ssv2,
     "whole": _whole,
+    "tsn": _tsn,
+    "slowfast_charades": _slowfast_charades,
+    "moments": _moments,
 }
 """Rules for clips by name. "random" at every start, "segments" (TSN), "slowfast" and "ssv2" at random places
 in training and at fixed ones in evaluation, the others at fixed ones always. "whole" is one clip of all
-frames, so batches of it hold one video."""
+frames, so batches of it hold one video. "segments" spreads the frames of a clip over the video; "tsn" are
+clips of neighbouring frames, one in the middle of each of `num_clips` parts; "moments" are clips about the
+times k / num_clips of the video, its ends repeated (Charades' 25 moments)."""
 
 OWN_RATE = frozenset({"slowfast"})  # counts in frames of the file and brings `spec.fps` in by itself
 
