@@ -14,9 +14,10 @@ from numbered import read_numbers, write_numbered
 from vadis.data.checking import Checked, check_videos
 from vadis.data.clips import ClipRule, read_clips
 from vadis.data.leaks import find_leaks
-from vadis.data.listing import read_class_folders, read_list, write_class_folders, write_list
+from vadis.data.listing import read_list, what_is_lost, write_class_folders, write_list
 from vadis.data.loader import ClipDataset, ClipLoader
 from vadis.data.order import Order
+from vadis.data.scan import open_dataset
 from vadis.data.shards import write_shards
 from vadis.data.splitting import find_groups, split_dataset
 from vadis.data.statistics import describe_dataset, draw_statistics
@@ -152,29 +153,76 @@ def test_a_list_holds_everything(tmp_path: Path) -> None:
     assert (Path(below.root) / below.examples[1].video).resolve() == tmp_path / "b.mp4"
 
 
+def test_paths_of_a_list_follow_it(tmp_path: Path) -> None:
+    """Flow pictures too; a whole path stays as it is."""
+    examples = (Example("a", "a", (0,), flow=("flow/a/x*", "flow/a/y*")), Example("/far/b.mp4", "b", (0,)))
+    dataset = Dataset("d", str(tmp_path), "val", ("run",), examples)
+    below = read_list(write_list(tmp_path / "deep" / "list.jsonl", dataset))
+    assert below.examples[0].flow == ("../flow/a/x*", "../flow/a/y*")
+    assert [example.video for example in below.examples] == ["../a", "/far/b.mp4"]
+
+
 def test_csv_lists(tmp_path: Path) -> None:
     examples = (
         Example("a, b.mp4", "1", (1,), 0.1, 1 / 3, "g"),
         Example("b.mp4", "2", (0,)),
         Example("c.mp4", "3"),
+        Example("frames/d", "4", (3,), num_frames=250, fps=12.5, flow=("f/d/x*", "f/d/y*")),
+        Example("b.mp4", "5", (0,), duration_seconds=2.5),
     )
-    dataset = Dataset("train", str(tmp_path), "train", ("run", 'say "hi"'), examples)
-    assert read_list(write_list(tmp_path / "train.csv", dataset)) == dataset
+    names = ("run", 'say "hi"', "no clip", "a; b|c", "7")
+    dataset = Dataset("train", str(tmp_path), "train1", names, examples, class_groups={"x, y": (0, 3)})
+    again = open_dataset(write_list(tmp_path / "train.csv", dataset))
+    assert again.split == "train"  # what the file is called goes first
+    write_list(tmp_path / "list.csv", dataset)
+    again = open_dataset(tmp_path / "list.csv")
+    assert replace(again, name="train", notes=()) == dataset
+    assert what_is_lost(dataset, ".csv") == ""
     with pytest.raises(ValueError, match="several labels"):
         write_list(tmp_path / "x.csv", replace(dataset, examples=(RICH,), multi_label=True))
+    for wrong, message in (
+        (Example("a.mp4", "1", (0,), keyframe_seconds=1.0), "key frame"),
+        (Example("a.mp4 ", "1", (0,)), "cannot hold 'a.mp4 '"),
+        (Example("a\udcff.mp4", "1", (0,)), "a .jsonl list can"),
+        (Example("a", "1", (0,), flow=("x;y",)), "`;` in the name"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_list(tmp_path / "x.csv", replace(dataset, examples=(wrong,)))
+    with pytest.raises(ValueError, match="is there twice"):
+        write_list(tmp_path / "x.csv", replace(dataset, examples=examples[:1] * 2))
+    with pytest.raises(ValueError, match="other classes are listed there"):
+        write_list(tmp_path / "x.csv", replace(dataset, class_names=names[::-1]))
+    with pytest.raises(ValueError, match="other groups of classes"):
+        write_list(tmp_path / "x.csv", replace(dataset, class_groups={"x": (0,)}))
     assert not (tmp_path / "x.csv").exists()
-    (tmp_path / "bad.csv").write_text((tmp_path / "train.csv").read_text() + "1,2\n")
-    with pytest.raises(DataError, match=r"bad\.csv:5: 2 fields"):
-        read_list(tmp_path / "bad.csv")
+    (tmp_path / "list.csv").write_text((tmp_path / "list.csv").read_text() + "1,2\n")
+    with pytest.raises(DataError, match=r"list\.csv:7: 2 fields"):
+        open_dataset(tmp_path / "list.csv")
+
+
+def test_class_names_that_look_numbered(tmp_path: Path) -> None:
+    names = ("0 zero", "1 one")
+    dataset = Dataset("d", str(tmp_path), "all", names, (Example("a.mp4", "a", (1,)),))
+    assert open_dataset(write_list(tmp_path / "list.csv", dataset)).class_names == names
+    with pytest.raises(ValueError, match="cannot be a line"):
+        write_list(tmp_path / "b" / "list.csv", replace(dataset, class_names=("a\nb", "c")))
 
 
 def test_lists_of_the_toolkits(tmp_path: Path) -> None:
-    dataset = make({"run": 1, "walk": 1}, clips_per_group=1)
-    path = write_list(tmp_path / "train.txt", replace(dataset, root=str(tmp_path)))
-    assert path.read_text() == "run/g0_0.mp4 0\nwalk/g0_0.mp4 1\n"
-    spaced = replace(dataset, examples=(Example("a b.mp4", "x", (0,)),))
-    with pytest.raises(ValueError, match="spaces"):
-        write_list(tmp_path / "x.txt", spaced)
+    dataset = make({"run": 1, "rest": 0, "walk": 1}, clips_per_group=1)
+    frames = (Example("top", "t", (2,), num_frames=30), Example("deep/er", "d", (0,)))
+    dataset = replace(dataset, root=str(tmp_path), examples=(*dataset.examples, *frames))
+    path = write_list(tmp_path / "train.txt", dataset)
+    assert path.read_text() == "run/g0_0.mp4 0\nwalk/g0_0.mp4 2\n./top 30 2\ndeep/er 0\n"
+    assert what_is_lost(dataset, ".txt") == "ids"
+    again = open_dataset(path)
+    assert again.class_names == ("run", "rest", "walk")
+    assert [(item.video, item.labels, item.num_frames) for item in again.examples] == [
+        (item.video, item.labels, item.num_frames) for item in dataset.examples
+    ]
+    for wrong, message in (("a b.mp4", "spaces"), ("a,1", "means another"), ('"a".mp4', "means another")):
+        with pytest.raises(ValueError, match=message):
+            write_list(tmp_path / "x.txt", replace(dataset, examples=(Example(wrong, "x", (0,)),)))
 
 
 @pytest.mark.parametrize("line", ["", "[]", '{"format": "other"}'])
@@ -184,36 +232,42 @@ def test_what_is_no_list_is_refused(tmp_path: Path, line: str) -> None:
         read_list(tmp_path / "x.jsonl")
 
 
-def test_class_folders(tmp_path: Path) -> None:
-    for name in ("walk/b.mp4", "run/a.mp4", "run/notes.txt", ".hidden/x.mp4"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    dataset = read_class_folders(tmp_path)
-    assert dataset.class_names == ("run", "walk")
-    assert [(example.video, example.labels) for example in dataset.examples] == [
-        ("run/a.mp4", (0,)),
-        ("walk/b.mp4", (1,)),
-    ]
-    (tmp_path / "loose.mp4").touch()
-    with pytest.raises(DataError, match=r"outside of class folders, such as loose\.mp4"):
-        read_class_folders(tmp_path)
-
-
 def test_laid_out_as_class_folders(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).write_text(name)
     examples = (Example("a.mp4", "1", (1,)), Example("b.mp4", "2", (0,)))
     dataset = Dataset("d", str(tmp_path), "train", ("run", "walk"), examples)
-    again = read_class_folders(write_class_folders(dataset, tmp_path / "out"))
-    assert [example.video for example in again.examples] == ["run/b.mp4", "walk/a.mp4"]
-    assert (tmp_path / "out/walk/a.mp4").read_text() == "a.mp4"
+    dataset = replace(dataset, class_names=("walk", "run", "rest"), class_groups={"feet": (0, 1)})
+    again = open_dataset(write_class_folders(dataset, tmp_path / "out"))
+    assert (again.class_names, again.class_groups) == (dataset.class_names, dataset.class_groups)
+    assert [(item.video, item.labels) for item in again.examples] == [
+        ("run/a.mp4", (1,)),
+        ("walk/b.mp4", (0,)),
+    ]
+    dataset = replace(dataset, class_names=("run", "walk"), class_groups={})
+    write_class_folders(dataset, tmp_path / "two")
+    assert (tmp_path / "two/walk/a.mp4").read_text() == "a.mp4"
     for wrong, message in (
         (replace(dataset, class_names=("run", "../x")), "name of a folder"),
         (replace(dataset, examples=(Example("a.mp4", "1", (0,), 0.0, 1.0),)), "whole videos"),
+        (replace(dataset, class_names=("train", "test")), "taken for splits"),
+        (replace(dataset, multi_label=True), "one label"),
         (dataset, "already"),
     ):
         with pytest.raises(ValueError, match=message):
-            write_class_folders(wrong, tmp_path / "out")
+            write_class_folders(wrong, tmp_path / "two")
+    with pytest.raises(ValueError, match="other classes"):
+        write_class_folders(replace(dataset, class_names=("jump", "rest")), tmp_path / "out")
+
+
+def test_shards_are_laid_out_as_class_folders(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_text(name)
+    examples = (Example("a.mp4", "1", (1,)), Example("b.mp4", "2", (0,)))
+    dataset = Dataset("d", str(tmp_path), "train", ("run", "walk"), examples)
+    shards = read_list(write_shards(dataset, tmp_path / "shards", seed=None))
+    write_class_folders(shards, tmp_path / "out")
+    assert (tmp_path / "out/walk/00000000.mp4").read_text() == "a.mp4"
 
 
 # Shards --------------------------------------------------------------------------------------------------

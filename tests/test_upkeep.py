@@ -13,8 +13,10 @@ from numbered import write_numbered
 from typer.testing import CliRunner
 
 from vadis.cli import app
+from vadis.data import DATASETS
 from vadis.data.checking import read_manifest
 from vadis.data.listing import read_list
+from vadis.data.scan import open_dataset
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +84,14 @@ def test_copies_stay_on_one_side(folder: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert code == 0
     sides = [
-        {Path(example.video).stem for example in read_list(tmp_path / f"{name}.csv").examples}
+        {Path(example.video).stem for example in open_dataset(tmp_path / f"{name}.csv").examples}
         for name in "ab"
     ]
     assert len(sides[0]) > 0
     assert len(sides[1]) > 0
-    where = {example.video: name for name in "ab" for example in read_list(tmp_path / f"{name}.csv").examples}
+    where = {
+        example.video: name for name in "ab" for example in open_dataset(tmp_path / f"{name}.csv").examples
+    }
     for kind in ("run", "walk"):
         assert where[f"d/{kind}/0.mp4"] == where[f"d/{kind}/1.mp4"]
         assert where[f"d/{kind}/2.mp4"] == where[f"d/{kind}/3.mp4"]
@@ -107,7 +111,7 @@ def test_statistics(folder: Path, tmp_path: Path) -> None:
     assert run("check", folder, "--out", tmp_path / "m.jsonl")[0] == 0
     code, said = run("stats", folder, "--manifest", tmp_path / "m.jsonl", "--out", tmp_path / "s.png")
     assert code == 0
-    assert "10 examples, 10 videos, 0 groups, 2 classes" in said
+    assert "10 examples, 10 videos, 10 groups, 2 classes" in said
     assert "clips per class: 5 to 5, median 5" in said
     assert "seconds: 0.48 to 0.48" in said
     assert "sizes: 96x64 10" in said
@@ -130,14 +134,47 @@ def test_converted_and_packed(folder: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_dataset_in_its_official_layout(tmp_path: Path) -> None:
+    """Every tool takes it, one split at a time; the types of its classes go with it everywhere."""
+    root = tmp_path / "ucf"
+    DATASETS["ucf101"].write_tiny(root)
+    train = open_dataset(root, split="train2")
+    assert train.class_groups
+    code, said = run("stats", root)
+    assert (code, "train1, test1, train2, test2, train3, test3; name one (--split)" in said) == (2, True)
+    code, said = run("stats", root, "--split", "train2", "--json")
+    assert json.loads(said)["num_examples"] == 9
+    code, said = run("leaks", root, root, "--split", "train1", "--split", "test1")
+    assert code == 0
+    code, said = run("leaks", root, root, "--split", "train1", "--split", "test2", "--as", "ucf101", "--json")
+    assert (code, len(json.loads(said)["ids"])) == (1, 3)
+    code, said = run("check", root, "--split", "test1", "--out", tmp_path / "m.jsonl")
+    assert (code, said) == (0, f"3 ok -> {tmp_path / 'm.jsonl'}\n")
+    assert run("split", root, "--split", "train2", "--out", tmp_path / "s", "--parts", "a=1,b=1")[0] == 0
+    assert run("shard", root, "--split", "train2", "--out", tmp_path / "shards")[0] == 0
+    assert run("convert", root, tmp_path / "list.csv", "--split", "train2")[0] == 0
+    code, said = run("convert", root, tmp_path / "folders", "--split", "train2")
+    assert (code, "folders does not hold ids; a .jsonl" in said) == (0, True)
+    for path in ("s/a.jsonl", "s/b.jsonl", "shards", "shards/list.jsonl", "list.csv", "folders"):
+        again = open_dataset(tmp_path / path)
+        assert again.class_names == train.class_names, path
+        assert again.class_groups == train.class_groups, path
+    code, said = run("split", tmp_path / "list.csv", "--out", tmp_path / "t", "--parts", "a=1,b=1")
+    assert (code, "no groups are known" in said) == (0, True)  # a tiny group has one clip
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["split", "FOLDER", "--parts", "train"], 2, "NAME=SHARE"),
         (["split", "FOLDER", "--parts", "../x=1,b=1"], 2, "NAME=SHARE"),
-        (["stats", "FOLDER/run"], 1, "outside of class folders"),
-        (["stats", "FOLDER/absent"], 1, "cannot be read"),
-        (["check", "FOLDER/absent"], 1, "cannot be read"),
+        (["stats", "FOLDER/run"], 1, "holds videos (5 at depth 0), but neither class folders"),
+        (["stats", "FOLDER/absent"], 1, "no such file or folder"),
+        (["stats", "FOLDER", "--as", "lists"], 1, "holds nothing of lists of your own"),
+        (["stats", "FOLDER", "--as", "kinetics"], 2, "there is no dataset 'kinetics'"),
+        (["stats", "FOLDER", "--split", "train"], 2, "has the splits all, not 'train'"),
+        (["leaks", "FOLDER", "FOLDER", "--split", "1", "--split", "2", "--split", "3"], 2, "is given once"),
+        (["check", "FOLDER/absent"], 1, "no such file or folder"),
         (["convert", "FOLDER", "x.xyz"], 2, ".jsonl, .csv, .txt"),
     ],
 )

@@ -628,20 +628,24 @@ def data_make(
     _exit(run_make, benchmark.value, out, workers, quiet, options)
 
 
-DATA_HELP = "A folder with a folder for each class, a list (.jsonl, .csv), or shards."
+DATA_HELP = "A dataset in its official layout, class folders, a list, or shards (docs/datasets.md)."
 DataArgument = Annotated[Path, typer.Argument(metavar="DATA", help=DATA_HELP)]
 ManifestOption = Annotated[
     Path | None, typer.Option(help="From `vadis data check`: what the videos show, and how long they are.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+AsOption = Annotated[
+    str | None, typer.Option("--as", metavar="NAME", help="How to read it, where two ways are possible.")
+]
+SplitOption = Annotated[
+    str | None, typer.Option("--split", metavar="NAME", help="Which split, where there are several.")
+]
 
 
 @data_app.command("scan")
 def data_scan(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder, or a list of videos.")],
-    name: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="How to read it, where two ways are possible.")
-    ] = None,
+    name: AsOption = None,
     videos: Annotated[
         Path | None, typer.Option(help="Folder of the videos, where they lie elsewhere.")
     ] = None,
@@ -661,15 +665,18 @@ def data_check(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder of videos, or a list.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The manifest (.jsonl).")] = Path("manifest.jsonl"),
     workers: Annotated[int, typer.Option(min=1, help="Videos decoded at the same time.")] = 2,
+    name: AsOption = None,
+    split: SplitOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Decode every video to its end: ok, short, corrupt, duplicate or unreadable.
 
+    Of a folder every video below it is decoded; of a list, or with --as or --split, those it names.
     Ctrl-C at any time: the same command goes on. Exit code 1 where some are not whole.
     """
     from vadis.upkeep import run_check
 
-    _exit(run_check, path, out, workers, quiet, lambda: _Interrupt.came)
+    _exit(run_check, path, out, workers, quiet, lambda: _Interrupt.came, name, split)
 
 
 @data_app.command("split")
@@ -680,11 +687,13 @@ def data_split(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     manifest: ManifestOption = None,
     suffix: Annotated[str, typer.Option("--format", help="jsonl or csv")] = "jsonl",
+    name: AsOption = None,
+    split: SplitOption = None,
 ) -> None:
     """Split by source, classes in proportion; with --manifest look-alikes stay together, too."""
     from vadis.upkeep import run_split
 
-    _exit(run_split, path, out, parts, seed, manifest, suffix)
+    _exit(run_split, path, out, parts, seed, manifest, suffix, name, split)
 
 
 @data_app.command("leaks")
@@ -697,12 +706,18 @@ def data_leaks(
     min_share: Annotated[
         float, typer.Option(min=0.01, max=1, help="Share of the shorter video's pictures that is alike.")
     ] = 0.5,
+    names: Annotated[
+        list[str] | None, typer.Option("--as", metavar="NAME", help="How to read them; twice for A and B.")
+    ] = None,
+    splits: Annotated[
+        list[str] | None, typer.Option("--split", metavar="NAME", help="Which split; twice for A and B.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """What two datasets share: ids, groups, files, pictures. Exit code 1 where there is something."""
     from vadis.upkeep import run_leaks
 
-    _exit(run_leaks, first, second, manifest or [], min_share, as_json)
+    _exit(run_leaks, first, second, manifest or [], min_share, as_json, names or [], splits or [])
 
 
 @data_app.command("stats")
@@ -710,23 +725,27 @@ def data_stats(
     path: DataArgument,
     manifest: ManifestOption = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A picture (.png).")] = None,
+    name: AsOption = None,
+    split: SplitOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Clips per class, the long tail, durations, sizes."""
     from vadis.upkeep import run_stats
 
-    _exit(run_stats, path, manifest, out, as_json)
+    _exit(run_stats, path, manifest, out, as_json, name, split)
 
 
 @data_app.command("convert")
 def data_convert(
     path: DataArgument,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="FILE.jsonl, .csv, .txt, or a folder.")],
+    name: AsOption = None,
+    split: SplitOption = None,
 ) -> None:
     """Write a dataset as a list, as the common toolkits' `video label`, or as class folders."""
     from vadis.upkeep import run_convert
 
-    _exit(run_convert, path, out)
+    _exit(run_convert, path, out, name, split)
 
 
 @data_app.command("shard")
@@ -735,12 +754,14 @@ def data_shard(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the tar files.")] = Path("shards"),
     max_bytes: Annotated[int, typer.Option(min=1, help="Size of one tar file.")] = 2**30,
     seed: Annotated[int, typer.Option(min=0, help="Draws the order of the videos.")] = 0,
+    name: AsOption = None,
+    split: SplitOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Pack the videos into tar files (WebDataset's naming) with a list that the loader reads."""
     from vadis.upkeep import run_shard
 
-    _exit(run_shard, path, out, max_bytes, seed, quiet)
+    _exit(run_shard, path, out, max_bytes, seed, quiet, name, split)
 
 
 def _make_limits(

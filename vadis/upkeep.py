@@ -1,8 +1,8 @@
 """The work behind `vadis data`: check, split, leaks, stats, convert, shard.
 
 The tools are in `vadis.data`; here is what a person sees of them: where things are written, progress, what
-is said at the end, exit codes. What they read is a folder with a folder for each class, or a list (.jsonl,
-.csv).
+is said at the end, exit codes. They take whatever `vadis.data.scan` understands; `name` is how to read it
+(`--as`), `split` which split of it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vadis.data.checking import STATUSES, Checked, check_videos, read_manifest
 from vadis.data.leaks import find_leaks
 from vadis.data.likeness import find_alike
-from vadis.data.listing import read_class_folders, read_list, write_class_folders, write_list
+from vadis.data.listing import what_is_lost, write_class_folders, write_list
+from vadis.data.scan import open_dataset, open_splits
 from vadis.data.shards import LIST_NAME, write_shards
-from vadis.data.splitting import split_dataset
+from vadis.data.splitting import shares_sources, split_dataset
 from vadis.data.statistics import describe_dataset, draw_statistics
 from vadis.formats.table import spell_out
 from vadis.records import DataError, Dataset
@@ -34,25 +35,27 @@ from vadis.video.write import write_png
 NAMED = 20  # lines of a kind that are said before "and N more"
 
 
-def open_dataset(path: Path) -> Dataset:
-    """A dataset from a list, a folder of shards (with its list), or a folder of class folders."""
-    if path.is_file():
-        return read_list(path)
-    if (path / LIST_NAME).is_file():
-        return read_list(path / LIST_NAME)
-    return read_class_folders(path)
+def run_check(
+    path: Path,
+    out: Path,
+    workers: int,
+    quiet: bool,
+    asked_to_stop: Callable[[], bool],
+    name: str | None = None,
+    split: str | None = None,
+) -> int:
+    """Decode every video below a folder, or those that a list, a dataset or a split of it names.
 
-
-def run_check(path: Path, out: Path, workers: int, quiet: bool, asked_to_stop: Callable[[], bool]) -> int:
-    """Decode every video of a folder or a list; returns 0, or 1 where some are not whole."""
+    Returns 0, or 1 where some are not whole.
+    """
     console = Console(stderr=True, quiet=quiet, highlight=False)
-    if path.is_dir() and not (path / LIST_NAME).is_file():
+    if path.is_dir() and not (path / LIST_NAME).is_file() and name is None and split is None:
         root = path
         videos = [os.path.relpath(name, path) for name in find_videos((str(path),))]
     else:
-        dataset = open_dataset(path)
-        root = Path(dataset.root)
-        videos = list(dict.fromkeys(example.video for example in dataset.examples))
+        datasets = open_splits(path, name, split)
+        root = Path(datasets[0].root)
+        videos = list(dict.fromkeys(example.video for each in datasets for example in each.examples))
     if not videos:
         raise DataError(f"{path}: no videos here")
     tally: Counter[str] = Counter()
@@ -88,26 +91,35 @@ def _trouble(row: Checked) -> str:
     return f"{row.status}, {row.frames} of {row.frames_expected} frames, {row.frames_corrupt} damaged"
 
 
-def run_split(path: Path, out: Path, parts: str, seed: int, manifest: Path | None, suffix: str) -> int:
+def run_split(
+    path: Path,
+    out: Path,
+    parts: str,
+    seed: int,
+    manifest: Path | None,
+    suffix: str,
+    name: str | None = None,
+    split: str | None = None,
+) -> int:
     """Write a list for each part; returns 0. ValueError for parts that are not NAME=SHARE,NAME=SHARE."""
     shares = {}
     for word in parts.split(","):
-        name, equals, share = word.strip().partition("=")
+        part_name, equals, share = word.strip().partition("=")
         try:
-            shares[name] = float(share)
+            shares[part_name] = float(share)
         except ValueError:
             raise ValueError(f"--parts takes NAME=SHARE,NAME=SHARE, not {word!r}") from None
-        if not equals or not name or Path(name).name != name:
+        if not equals or not part_name or Path(part_name).name != part_name:
             raise ValueError(f"--parts takes NAME=SHARE,NAME=SHARE, not {word!r}")
-    dataset = open_dataset(path)
+    dataset = open_dataset(path, name, split)
     together = _like_pairs(dataset, manifest)
-    for name, part in split_dataset(dataset, shares, seed=seed, together=together).items():
-        target = write_list(out / f"{name}.{suffix}", part)
+    for part_name, part in split_dataset(dataset, shares, seed=seed, together=together).items():
+        target = write_list(out / f"{part_name}.{suffix}", part)
         groups = len({example.group for example in part.examples} - {""})
         print(f"{target}: {len(part.examples)} examples, {groups} groups")
         for note in part.notes:
             print(f"note: {note}", file=sys.stderr)
-    if not any(example.group for example in dataset.examples) and not together:
+    if not shares_sources(dataset) and not together:
         print("note: no groups are known, so clips of one source may be on both sides", file=sys.stderr)
     return 0
 
@@ -128,13 +140,31 @@ def _like_pairs(dataset: Dataset, manifest: Path | None) -> list[tuple[str, str]
     return pairs
 
 
-def run_leaks(first: Path, second: Path, manifests: Sequence[Path], min_share: float, as_json: bool) -> int:
-    """Say what two datasets share; returns 0 where that is nothing, else 1."""
-    if len(manifests) not in (0, 1, 2):
-        raise ValueError("--manifest is given once for both datasets, or twice, for the first and the second")
+def run_leaks(
+    first: Path,
+    second: Path,
+    manifests: Sequence[Path],
+    min_share: float,
+    as_json: bool,
+    names: Sequence[str] = (),
+    splits: Sequence[str] = (),
+) -> int:
+    """Say what two datasets share; returns 0 where that is nothing, else 1.
+
+    manifests, names and splits: none, one for both, or one each.
+    """
+    for option, given in (("--manifest", manifests), ("--as", names), ("--split", splits)):
+        if len(given) > 2:
+            raise ValueError(
+                f"{option} is given once for both datasets, or twice, for the first and the second"
+            )
     rows = [read_manifest(manifest) for manifest in manifests]
     ours, theirs = (rows[0], rows[-1]) if rows else ([], [])
-    leaks = find_leaks(open_dataset(first), open_dataset(second), ours, theirs, min_share=min_share)
+    sides = [
+        open_dataset(path, names[at] if names else None, splits[at] if splits else None)
+        for path, at in ((first, 0), (second, -1))
+    ]
+    leaks = find_leaks(sides[0], sides[1], ours, theirs, min_share=min_share)
     if as_json:
         print(json.dumps(asdict(leaks), indent=2))
         return 0 if leaks.none else 1
@@ -147,9 +177,9 @@ def run_leaks(first: Path, second: Path, manifests: Sequence[Path], min_share: f
             for item in leaks.alike
         ],
     }
-    for kind, names in kinds.items():
-        print(f"{len(names)} {kind}")
-        for line in _shortened(names):
+    for kind, found in kinds.items():
+        print(f"{len(found)} {kind}")
+        for line in _shortened(found):
             print(f"  {line}")
     if rows:
         print(f"pictures compared: {leaks.num_compared[0]} with {leaks.num_compared[1]} videos")
@@ -158,9 +188,17 @@ def run_leaks(first: Path, second: Path, manifests: Sequence[Path], min_share: f
     return 0 if leaks.none else 1
 
 
-def run_stats(path: Path, manifest: Path | None, out: Path | None, as_json: bool) -> int:
+def run_stats(
+    path: Path,
+    manifest: Path | None,
+    out: Path | None,
+    as_json: bool,
+    name: str | None = None,
+    split: str | None = None,
+) -> int:
     """Print the numbers of a dataset, and draw them; returns 0."""
-    numbers = describe_dataset(open_dataset(path), () if manifest is None else read_manifest(manifest))
+    dataset = open_dataset(path, name, split)
+    numbers = describe_dataset(dataset, () if manifest is None else read_manifest(manifest))
     if out is not None:
         write_png(out, draw_statistics(numbers))
     durations = numbers.pop("durations")
@@ -183,7 +221,7 @@ def run_stats(path: Path, manifest: Path | None, out: Path | None, as_json: bool
         )
     for kind, counts in numbers.get("files", {}).items():
         if kind in ("status", "sizes", "frame_rates", "codecs"):
-            shown = [f"{name} {count:,}" for name, count in list(counts.items())[:8]]
+            shown = [f"{value} {count:,}" for value, count in list(counts.items())[:8]]
             print(f"{kind.replace('_', ' ')}: {', '.join(shown)}" + (" ..." if len(counts) > 8 else ""))
     if numbers["empty_classes"]:
         names = ", ".join(numbers["empty_classes"][:8])
@@ -193,20 +231,32 @@ def run_stats(path: Path, manifest: Path | None, out: Path | None, as_json: bool
     return 0
 
 
-def run_convert(path: Path, out: Path) -> int:
+def run_convert(path: Path, out: Path, name: str | None = None, split: str | None = None) -> int:
     """Write a dataset as a list (.jsonl, .csv, .txt), or, without an ending, as class folders; returns 0."""
-    dataset = open_dataset(path)
+    dataset = open_dataset(path, name, split)
     print(write_list(out, dataset) if out.suffix else write_class_folders(dataset, out))
+    if lost := what_is_lost(dataset, out.suffix):
+        print(f"note: {out.name} does not hold {lost}; a .jsonl list does", file=sys.stderr)
     return 0
 
 
-def run_shard(path: Path, out: Path, max_bytes: int, seed: int, quiet: bool) -> int:
+def run_shard(
+    path: Path,
+    out: Path,
+    max_bytes: int,
+    seed: int,
+    quiet: bool,
+    name: str | None = None,
+    split: str | None = None,
+) -> int:
     """Pack a dataset's videos into tar files; prints the list beside them; returns 0."""
-    dataset = open_dataset(path)
+    dataset = open_dataset(path, name, split)
     num_videos = len({example.video for example in dataset.examples})
     with _progress(Console(stderr=True, quiet=quiet, highlight=False), "packed", num_videos) as advance:
         written = write_shards(dataset, out, max_bytes=max_bytes, seed=seed, on_done=lambda video: advance())
     print(written)
+    if any(example.flow for example in dataset.examples):
+        print("note: shards hold videos only; flow pictures stay where they are", file=sys.stderr)
     return 0
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from vadis.data.rows import Notes
+from vadis.data.rows import Notes, read_lines
 from vadis.records import DataError, Dataset
 from vadis.video.find import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
@@ -22,6 +22,9 @@ ANNOTATION_FOLDERS = ("", "annotations", "annotation", "labels", "lists", "split
 """Where annotation files are looked for, beside the folders that a dataset's own archives make."""
 
 _FLOW_FOLDER = re.compile(r"(.*[_-])?flow(brox\d*)?([_-](images|frames))?$|brox-images$", re.I)
+CLASS_FILES = ("classes.txt", "label_map.txt", "labels.txt")
+"""Where class names may stand beside data of one's own."""
+
 FIRST_FLOWS = ("flow_x_00001.jpg", "flow_x_00000.jpg", "flow_x_00001.png", "flow_x_00000.png")
 """How the first flow picture may be called where it lies beside the frames."""
 
@@ -69,6 +72,32 @@ def need_annotation(root: Path, patterns: Sequence[str], folders: Sequence[str] 
         places = ", ".join(f"{folder}/" for folder in (*ANNOTATION_FOLDERS, *folders) if folder)
         raise AbsentError(f"{root}: there is no {' or '.join(patterns)} here (nor in {places})")
     return path
+
+
+def find_class_names(root: Path) -> tuple[str, ...] | None:
+    """The class names that a file (`CLASS_FILES`) gives, one a line, with or without numbers; else None."""
+    path = find_annotation(root, CLASS_FILES)
+    if path is None:
+        return None
+    lines = [line for _, line in read_lines(path)]
+    return tuple(_without_numbers(lines) or lines)
+
+
+def write_class_names(path: Path, class_names: Sequence[str]) -> None:
+    """Write class names as `find_class_names` reads them back. ValueError for a name that no line holds."""
+    for name in class_names:
+        if not name or name != name.strip() or len(name.splitlines()) != 1:
+            raise ValueError(f"the class {name!r} cannot be a line of a file")
+    numbered = [f"{i} {name}" for i, name in enumerate(class_names)]
+    lines = numbered if _without_numbers(class_names) else class_names
+    path.write_text("".join(f"{line}\n" for line in lines), "utf-8", newline="")
+
+
+def _without_numbers(lines: Sequence[str]) -> list[str]:
+    """The names behind 0, 1, 2 ... where every line has its number; nothing otherwise."""
+    numbered = [re.fullmatch(r"(\d+)[\s,:]+(.+)", line) for line in lines]
+    names = [match[2] for i, match in enumerate(numbered) if match and int(match[1]) == i]
+    return names if len(names) == len(lines) else []
 
 
 def plain(name: str) -> str:

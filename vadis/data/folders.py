@@ -15,9 +15,9 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 
-from vadis.data.files import Media, is_folder_name, walk_videos
+from vadis.data.files import Media, find_class_names, is_folder_name, walk_videos
 from vadis.data.made import seed_of, write_clip
-from vadis.data.rows import Notes, read_lines
+from vadis.data.rows import Notes
 from vadis.records import DataError, Dataset, Example
 
 SPLIT_FOLDER = re.compile(
@@ -96,10 +96,10 @@ def read(
             if inner.is_dir() and not inner.name.startswith(".") and name not in filled:
                 notes.add("a class folder holds no video: left out", name)
     class_names = tuple(sorted(classes))
-    if (listed := root / "classes.txt").is_file():
-        class_names = tuple(name for _, name in read_lines(listed))
+    if (listed := find_class_names(root)) is not None:
+        class_names = listed
         if unknown := classes - set(class_names):
-            raise DataError(f"{listed}: does not name {', '.join(sorted(unknown)[:3])}")
+            raise DataError(f"{root / 'classes.txt'}: does not name {', '.join(sorted(unknown)[:3])}")
     if len(class_names) < 2:
         raise DataError(f"{root}: there is only the class {', '.join(class_names)}; at least two are needed")
     label_of = {name: label for label, name in enumerate(class_names)}

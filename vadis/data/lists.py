@@ -9,6 +9,7 @@ understood, by any of these names:
     start_seconds    start_seconds, start, time_start       end_seconds    end_seconds, end, time_end
     group            group, source, subject                 id             id, clip_id
     split            split, subset: then one table holds all splits
+    duration_seconds, num_frames, fps (of a folder of frames), flow (patterns of its pictures, with `;`)
 
 A plain list has no header; fields are separated by a space, tab or comma, labels count from 0:
 
@@ -19,7 +20,8 @@ A plain list has no header; fields are separated by a space, tab or comma, label
 "clip 250 3" could be either; if the first field is a folder of frames the second is their number, if it is
 a video both are labels. Paths are relative to the list's folder (or `videos`), or whole. Class names come
 from `classes.txt` or `label_map.txt` beside the list, else numbers are their names. `NAME_train.csv` and
-`NAME_val.csv` are the splits of one dataset; a list that names no split is "all".
+`NAME_val.csv` are the splits of one dataset; a list that names no split is "all". A label that is the name of
+a class in `classes.txt` is that class, whatever letters it has.
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ import csv
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from vadis.data.files import find_annotation, is_folder_name
+from vadis.data.files import CLASS_FILES, Media, find_class_names, is_folder_name
 from vadis.data.folders import WHOLE, split_of
 from vadis.data.made import seed_of, write_clip, write_frames, write_text
 from vadis.data.rows import Notes, Where, read_lines, read_table, read_text, to_float, to_int, to_label
@@ -47,24 +49,30 @@ COLUMNS = {
     "group": ("group", "source", "subject"),
     "id": ("id", "clip_id"),
     "split": ("split", "subset"),
+    "duration": ("duration_seconds",),
+    "frames": ("num_frames", "total_frames"),
+    "fps": ("fps",),
+    "flow": ("flow",),
 }
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
-CLASS_FILES = ("classes.txt", "label_map.txt", "labels.txt")
 
 
 class Entry(NamedTuple):
-    """A line of a list: its labels are names or numbers, as they are written."""
+    """A line of a list: labels are names or numbers, as written; None is what the list does not tell."""
 
     where: Where
     video: str
     labels: tuple[str, ...]
     start_seconds: float | None = None
     end_seconds: float | None = None
-    group: str = ""
+    group: str | None = None
     id: str = ""
     split: str = ""
     num_frames: int | None = None
+    duration_seconds: float | None = None
+    fps: float | None = None
+    flow: tuple[str, ...] | None = None
 
 
 def find_header(path: Path) -> dict[str, str]:
@@ -86,8 +94,8 @@ def find_header(path: Path) -> dict[str, str]:
     return found if "video" in found and "label" in found else {}
 
 
-def read_entries(path: Path) -> Iterator[Entry]:
-    """The lines of a table with a header."""
+def read_entries(path: Path, class_names: Collection[str] = ()) -> Iterator[Entry]:
+    """The lines of a table with a header. class_names: names that are one label, also with `;` or `|`."""
     columns = find_header(path)
     rows: Iterator[tuple[Where, dict[str, Any]]]
     if path.suffix == ".jsonl":
@@ -99,18 +107,23 @@ def read_entries(path: Path) -> Iterator[Entry]:
         if not field["video"]:
             raise where.error("the row names no video")
         label = field["label"]
-        names = (
-            label if isinstance(label, list) else re.split(r"[;|]", str(label)) if label is not None else []
-        )
+        if not isinstance(label, list):
+            whole = "" if label is None else str(label).strip()
+            label = [whole] if whole in class_names else re.split(r"[;|]", whole)
+        frames = field.get("frames")
         yield Entry(
             where,
             str(field["video"]),
-            tuple(text for name in names if (text := str(name).strip())),
+            tuple(text for name in label if (text := str(name).strip())),
             _seconds(field.get("start"), where, "the start"),
             _seconds(field.get("end"), where, "the end"),
-            str(field.get("group") or ""),
+            str(field["group"] or "") if "group" in columns else None,
             str(field.get("id") or ""),
             str(field.get("split") or ""),
+            None if frames in (None, "") else to_int(frames, where, "the number of frames"),
+            _seconds(field.get("duration"), where, "the duration"),
+            _seconds(field.get("fps"), where, "the rate"),
+            tuple(str(field["flow"] or "").split(";")) if field.get("flow") else None,
         )
 
 
@@ -129,23 +142,27 @@ def _seconds(value: object, where: Where, what: str) -> float | None:
     return None if value in (None, "") else to_float(value, where, what)
 
 
-def read_plain(path: Path, root: Path, multi_label: bool) -> Iterator[Entry]:
+def read_plain(path: Path, multi_label: bool) -> Iterator[Entry]:
     """The lines of a plain list. See the module for which numbers are labels. Raises DataError."""
     for where, line in read_lines(path):
-        match = re.fullmatch(r"(.+?)((?:[\s,]+-?\d+)+)", line)
-        if match is None:
-            raise where.error(f"expected '<video> <label>', found {line!r}")
-        video, numbers = match[1].strip('"'), re.findall(r"-?\d+", match[2])
-        if any(number.startswith("-") for number in numbers):
-            raise where.error(f"labels count from 0, found {line!r}")
-        num_frames = None
-        if len(numbers) > 1 and is_folder_name(video):
-            num_frames, numbers = int(numbers[0]), numbers[1:]
-        if len(numbers) > 1 and not multi_label:
-            raise where.error(
-                f"{len(numbers)} labels; read it with multi_label=True (--multi-label) if that is meant"
-            )
-        yield Entry(where, video, tuple(numbers), num_frames=num_frames)
+        entry = parse_plain(line, where)
+        if len(entry.labels) > 1 and not multi_label:
+            raise where.error(f"{len(entry.labels)} labels; read it with multi_label=True if that is meant")
+        yield entry
+
+
+def parse_plain(line: str, where: Where) -> Entry:
+    """One line of a plain list. Raises DataError."""
+    match = re.fullmatch(r"(.+?)((?:[\s,]+-?\d+)+)", line)
+    if match is None:
+        raise where.error(f"expected '<video> <label>', found {line!r}")
+    video, numbers = match[1].strip('"'), re.findall(r"-?\d+", match[2])
+    if any(number.startswith("-") for number in numbers):
+        raise where.error(f"labels count from 0, found {line!r}")
+    num_frames = None
+    if len(numbers) > 1 and is_folder_name(video):
+        num_frames, numbers = int(numbers[0]), numbers[1:]
+    return Entry(where, video, tuple(numbers), num_frames=num_frames)
 
 
 def lists_of(root: Path) -> dict[str, Path]:
@@ -219,12 +236,16 @@ def read(
         )
     if split not in splits:
         raise ValueError(f"{root} has the splits {', '.join(splits)}, not {split!r}")
+    listed = find_class_names(folder)
     by_split = {
-        part: list(read_entries(path) if find_header(path) else read_plain(path, media_root, multi_label))
+        part: list(
+            read_entries(path, set(listed or ())) if find_header(path) else read_plain(path, multi_label)
+        )
         for part, path in lists.items()
     }
     everything = [entry for entries in by_split.values() for entry in entries]
-    class_names = _name_classes(folder, everything, notes)
+    class_names = _name_classes(folder, everything, notes) if listed is None else listed
+    media = Media(media_root)
     mine = by_split.get(split)
     if mine is None:  # one table with a column `split`
         mine = [entry for entry in everything if (split_of(entry.split) or entry.split) == split]
@@ -239,13 +260,15 @@ def read(
         start, end = entry.start_seconds, entry.end_seconds
         if start is not None and end is not None and end <= start:
             raise entry.where.error(f"ends ({end} s) before it begins ({start} s)")
-        key = (entry.video, start, end, labels)
+        key = (entry.video, start, end, labels, entry.id)
         if key in seen:
             notes.add("a row is there twice: the second is left out", entry.where)
             continue
         seen.add(key)
         path = PurePosixPath(os.path.normpath(entry.video))
-        name = str(path) if is_folder_name(entry.video) else str(path.with_suffix(""))
+        is_folder = is_folder_name(entry.video)
+        name = str(path) if is_folder else str(path.with_suffix(""))
+        flow = entry.flow if entry.flow is not None or not is_folder else media.flow(str(path))
         examples.append(
             Example(
                 str(path),
@@ -253,8 +276,11 @@ def read(
                 labels,
                 start,
                 end,
-                entry.group or name,
+                name if entry.group is None else entry.group,
+                duration_seconds=entry.duration_seconds,
                 num_frames=entry.num_frames,
+                fps=entry.fps,
+                flow=flow or (),
             )
         )
     return Dataset(
@@ -269,15 +295,8 @@ def read(
 
 
 def _name_classes(folder: Path, entries: Sequence[Entry], notes: Notes) -> tuple[str, ...]:
-    """The classes: from a file, else the names that there are, sorted; numbers stand for themselves."""
+    """The names that there are, sorted; numbers stand for themselves."""
     texts = {text for entry in entries for text in entry.labels}
-    path = find_annotation(folder, CLASS_FILES)
-    if path is not None:
-        lines = [line for _, line in read_lines(path)]
-        numbered = [re.fullmatch(r"(\d+)[\s,:]+(.+)", line) for line in lines]
-        if all(match and int(match[1]) == i for i, match in enumerate(numbered)):
-            return tuple(match[2] for match in numbered if match)
-        return tuple(lines)
     if texts and all(text.isdecimal() for text in texts):
         count = max(int(text) for text in texts) + 1
         if count > len(texts):

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vadis.data import DATASETS, read_dataset
+from vadis.data import read_dataset
 from vadis.data.files import AbsentError
-from vadis.data.scan import find_reading
-from vadis.data.splitting import split_dataset
+from vadis.data.scan import find_reading, find_splits
+from vadis.data.splitting import shares_sources, split_dataset
 from vadis.records import DataError, Dataset
 
 VALIDATION_WORDS = ("val", "validation", "test")
@@ -52,7 +52,7 @@ def open_parts(
         raise ValueError(f"validation is a share from 0 to below 1, not {validation}")
     root = Path(path)
     name, _ = find_reading(root, name)
-    splits = DATASETS[name].splits_of(root)
+    splits = find_splits(root, name)
     split = _training_split(root, name, splits, split)
     train = read_dataset(name, root, split, **options)
     if not any(example.labels for example in train.examples):
@@ -73,7 +73,7 @@ def open_parts(
         return Parts(train, None, f"{name}: trained on all of {split}; {said}")
     counts = f"{len(held_out.examples)} of {len(train.examples)} examples"
     note = f"{name}: {split} has no counterpart with labels, so {counts} are held out by source (seed {seed})"
-    if not _shares_sources(train):
+    if not shares_sources(train):
         note += "; no sources are known, so clips of one source may be on both sides"
     return Parts(replace(parts["train"], notes=train.notes), held_out, note)
 
@@ -86,7 +86,7 @@ def list_split_pairs(path: str | Path, name: str | None = None) -> tuple[tuple[s
     """
     root = Path(path)
     name, _ = find_reading(root, name)
-    splits = DATASETS[name].splits_of(root)
+    splits = find_splits(root, name)
     numbered = [split for split in splits if re.fullmatch(r"train\d+", split)]
     pairs = []
     for split in numbered or [split for split in splits if split == "train"]:
@@ -134,13 +134,3 @@ def _is_there(name: str, root: Path, split: str) -> bool:
     except AbsentError:
         return False
     return True
-
-
-def _shares_sources(dataset: Dataset) -> bool:
-    """Whether examples of different videos are known to be of one source."""
-    videos: dict[str, str] = {}
-    return any(
-        videos.setdefault(example.group, example.video) != example.video
-        for example in dataset.examples
-        if example.group
-    )

@@ -147,6 +147,14 @@ def _describe(root: Path) -> str:
     return f"holds videos ({levels}), but neither class folders nor lists that are known"
 
 
+def find_splits(root: Path, name: str) -> tuple[str, ...]:
+    """The splits of a dataset, official ones whether or not their lists are there. DataError for none."""
+    splits = DATASETS[name].splits_of(root)
+    if not splits:
+        raise DataError(f"{root}: holds nothing of {DATASETS[name].title} ({name})")
+    return splits
+
+
 def open_dataset(
     root: str | Path, name: str | None = None, split: str | None = None, **options: Any
 ) -> Dataset:
@@ -157,11 +165,33 @@ def open_dataset(
     root = Path(root)
     name, _ = find_reading(root, name)
     if split is None:
-        splits = DATASETS[name].splits_of(root)
+        splits = find_splits(root, name)
         if len(splits) != 1:
-            raise ValueError(f"{root} is {name}, which has the splits {', '.join(splits)}; name one")
+            raise ValueError(
+                f"{root} is {name}, which has the splits {', '.join(splits)}; name one (--split)"
+            )
         split = splits[0]
     return read_dataset(name, root, split, **options)
+
+
+def open_splits(
+    root: str | Path, name: str | None = None, split: str | None = None, **options: Any
+) -> tuple[Dataset, ...]:
+    """Like `open_dataset`, but every split that is there where none is named."""
+    if split is not None:
+        return (open_dataset(root, name, split, **options),)
+    root = Path(root)
+    name, _ = find_reading(root, name)
+    found: list[Dataset] = []
+    first_error: AbsentError | None = None
+    for each in find_splits(root, name):
+        try:
+            found.append(read_dataset(name, root, each, **options))
+        except AbsentError as error:
+            first_error = first_error or error
+    if not found:
+        raise first_error or DataError(f"{root}: has no split")
+    return tuple(found)
 
 
 def scan(root: str | Path, name: str | None = None, videos: str | Path | None = None) -> Report:
@@ -172,18 +202,8 @@ def scan(root: str | Path, name: str | None = None, videos: str | Path | None = 
     """
     root = Path(root)
     name, why = find_reading(root, name)
-    reports, absent, dataset = [], [], None
-    first_error: AbsentError | None = None
-    for split in DATASETS[name].splits_of(root):
-        try:
-            dataset = read_dataset(name, root, split, videos=videos)
-        except AbsentError as error:
-            first_error = first_error or error
-            absent.append(split)
-            continue
-        reports.append(_report(dataset))
-    if dataset is None:
-        raise first_error or DataError(f"{root}: has no split")
+    datasets = open_splits(root, name, videos=videos)
+    dataset, there = datasets[-1], {each.split for each in datasets}
     return Report(
         name,
         DATASETS[name].title,
@@ -192,8 +212,8 @@ def scan(root: str | Path, name: str | None = None, videos: str | Path | None = 
         dataset.class_names,
         {group: len(labels) for group, labels in dataset.class_groups.items()},
         dataset.multi_label,
-        tuple(reports),
-        tuple(absent),
+        tuple(_report(each) for each in datasets),
+        tuple(each for each in find_splits(root, name) if each not in there),
     )
 
 

@@ -47,6 +47,16 @@ def find_groups(examples: Iterable[Example], together: Iterable[tuple[str, str]]
     return list(members.values())
 
 
+def shares_sources(dataset: Dataset) -> bool:
+    """Whether videos are known to be of one source: else every video counts as a source of its own."""
+    videos: dict[str, str] = {}
+    return any(
+        videos.setdefault(example.group, example.video) != example.video
+        for example in dataset.examples
+        if example.group
+    )
+
+
 def split_dataset(
     dataset: Dataset,
     shares: Mapping[str, float],
