@@ -4,27 +4,195 @@
     recipe = default_recipe("i3d_inception.k400", 200)      # what to try first with any network
 
 A recipe joins by a function that returns a `vadis.config.Recipe` and one line in `RECIPES`. One file holds
-one paper's; `small` holds what a laptop finishes.
+one paper's; `small` holds what a laptop finishes. A name is the network's and the dataset's. Where a recipe
+starts from another's network, its `model.init` is that recipe's name and ".safetensors": put the file there,
+or say where it is with `--init`.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from functools import partial
 
 from vadis.config import Recipe
-from vadis.recipes import small
+from vadis.recipes import (
+    artnet,
+    c3d,
+    csn,
+    eco,
+    i3d,
+    lgd,
+    mfnet,
+    nonlocal_net,
+    p3d,
+    r2plus1d,
+    resnet3d,
+    s3d,
+    slowfast,
+    small,
+    stc,
+    timesformer,
+)
 from vadis.recipes.small import default_recipe
 
-__all__ = ["RECIPES", "default_recipe", "make_recipe"]
+__all__ = ["RECIPES", "WITHOUT", "default_recipe", "make_recipe"]
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
+    # a laptop's
     "new_classes_head": small.new_classes_head,
     "new_classes_top": small.new_classes_top,
     "shapes_small": small.shapes_small,
     "mocap_small": small.mocap_small,
+    # C3D
+    "c3d_sports1m": c3d.sports1m,
+    "c3d_ucf101": c3d.ucf101,
+    # I3D
+    "i3d_inception_k400": i3d.kinetics,
+    "i3d_inception_k400_imagenet": i3d.kinetics_imagenet,
+    "i3d_inception_ucf101": partial(i3d.fine_tuning, "UCF-101", "95.1"),
+    "i3d_inception_hmdb51": partial(i3d.fine_tuning, "HMDB-51", "74.3"),
+    "i3d_inception_charades": i3d.charades,
+    "c3d_bn_k400": i3d.convnet_3d,
+    # R(2+1)D
+    "r2d_18_k400": partial(r2plus1d.kinetics, "r2d_18"),
+    "fr2d_18_k400": partial(r2plus1d.kinetics, "fr2d_18"),
+    "r3d_18_k400": partial(r2plus1d.kinetics, "r3d_18"),
+    "mc2_18_k400": partial(r2plus1d.kinetics, "mc2_18"),
+    "mc3_18_k400": partial(r2plus1d.kinetics, "mc3_18"),
+    "mc4_18_k400": partial(r2plus1d.kinetics, "mc4_18"),
+    "mc5_18_k400": partial(r2plus1d.kinetics, "mc5_18"),
+    "rmc2_18_k400": partial(r2plus1d.kinetics, "rmc2_18"),
+    "rmc3_18_k400": partial(r2plus1d.kinetics, "rmc3_18"),
+    "rmc4_18_k400": partial(r2plus1d.kinetics, "rmc4_18"),
+    "rmc5_18_k400": partial(r2plus1d.kinetics, "rmc5_18"),
+    "r2plus1d_18_k400": partial(r2plus1d.kinetics, "r2plus1d_18"),
+    "r2plus1d_34_k400": r2plus1d.kinetics_34,
+    "r3d_18_k400_torchvision": partial(r2plus1d.torchvision, "r3d_18"),
+    "mc3_18_k400_torchvision": partial(r2plus1d.torchvision, "mc3_18"),
+    "r2plus1d_18_per_block_k400_torchvision": partial(r2plus1d.torchvision, "r2plus1d_18_per_block"),
+    "r2plus1d_34_ucf101": partial(r2plus1d.fine_tuning, "UCF-101", 1e-4, 10),
+    "r2plus1d_34_hmdb51": partial(r2plus1d.fine_tuning, "HMDB-51", 2e-4, 11),
+    # CSN
+    "ir_csn_152_k400": partial(csn.kinetics, "ir_csn_152"),
+    "ip_csn_152_k400": partial(csn.kinetics, "ip_csn_152"),
+    # P3D
+    "p3d_199_sports1m": p3d.sports1m,
+    "p3d_63_ucf101": partial(p3d.ucf101, "p3d_63", "84.2"),
+    "p3d_131_ucf101": partial(p3d.ucf101, "p3d_131", ""),
+    "p3d_r50_k400": partial(p3d.kinetics, "p3d_r50"),
+    "p3d_r101_k400": partial(p3d.kinetics, "p3d_r101"),
+    # S3D
+    "s3d_k400": partial(s3d.kinetics, "s3d"),
+    "s3d_k400_scratch": s3d.kinetics_scratch,
+    "s3dg_k400": partial(s3d.kinetics, "s3dg"),
+    "s3d_fast_k400": partial(s3d.kinetics, "s3d_fast"),
+    "i2d_inception_k400": partial(s3d.kinetics, "i2d_inception"),
+    "i3d_top_heavy_k400": partial(s3d.kinetics, "i3d_top_heavy"),
+    "i3d_bottom_heavy_k400": partial(s3d.kinetics, "i3d_bottom_heavy"),
+    # 3D ResNets, and STC on them
+    "resnet3d_18_k400": partial(resnet3d.kinetics, "resnet3d_18"),
+    "resnet3d_34_k400": partial(resnet3d.kinetics, "resnet3d_34"),
+    "resnet3d_50_k400": partial(resnet3d.kinetics, "resnet3d_50"),
+    "resnet3d_101_k400": partial(resnet3d.kinetics, "resnet3d_101"),
+    "resnet3d_152_k400": partial(resnet3d.kinetics, "resnet3d_152"),
+    "resnet3d_200_k400": partial(resnet3d.kinetics, "resnet3d_200"),
+    "resnext3d_101_k400": partial(resnet3d.kinetics, "resnext3d_101"),
+    "resnext3d_101_64f_k400": resnet3d.kinetics_long,
+    "resnext3d_101_64f_ucf101": partial(resnet3d.fine_tuning, "UCF-101", "94.5"),
+    "resnext3d_101_64f_hmdb51": partial(resnet3d.fine_tuning, "HMDB-51", "70.2"),
+    "stc_resnet3d_101_k400": partial(stc.kinetics, "stc_resnet3d_101", 16),
+    "stc_resnext3d_101_k400": partial(stc.kinetics, "stc_resnext3d_101", 32),
+    # MFNet, ARTNet, ECO
+    "mfnet3d_k400": mfnet.kinetics,
+    "mfnet3d_ucf101": mfnet.ucf101,
+    "artnet_r18_k400": partial(artnet.kinetics, "artnet_r18", 28),
+    "artnet_s_r18_k400": partial(artnet.kinetics, "artnet_s_r18", 28),
+    "c3d_r18_k400": partial(artnet.kinetics, "c3d_r18", 32),
+    "eco_lite_k400": eco.lite,
+    "eco_full_k400": eco.full,
+    "eco_lite_ucf101": eco.ucf101,
+    "eco_lite_ssv1": eco.something,
+    # non-local networks
+    "c2d_r50_32x2_k400": partial(nonlocal_net.short_clips, "c2d_r50_32x2"),
+    "c2d_r50_32x2_nl1_k400": partial(nonlocal_net.short_clips, "c2d_r50_32x2_nl1"),
+    "c2d_r50_32x2_nl5_k400": partial(nonlocal_net.short_clips, "c2d_r50_32x2_nl5"),
+    "c2d_r50_32x2_nl10_k400": partial(nonlocal_net.short_clips, "c2d_r50_32x2_nl10"),
+    "c2d_r101_32x2_k400": partial(nonlocal_net.short_clips, "c2d_r101_32x2"),
+    "c2d_r101_32x2_nl1_k400": partial(nonlocal_net.short_clips, "c2d_r101_32x2_nl1"),
+    "c2d_r101_32x2_nl5_k400": partial(nonlocal_net.short_clips, "c2d_r101_32x2_nl5"),
+    "i3d_r50_32x2_k400": partial(nonlocal_net.short_clips, "i3d_r50_32x2"),
+    "i3d_r50_32x2_3x3x3_k400": partial(nonlocal_net.short_clips, "i3d_r50_32x2_3x3x3"),
+    "i3d_r50_32x2_nl5_k400": partial(nonlocal_net.short_clips, "i3d_r50_32x2_nl5"),
+    "i3d_r101_32x2_k400": partial(nonlocal_net.short_clips, "i3d_r101_32x2"),
+    "i3d_r101_32x2_3x3x3_k400": partial(nonlocal_net.short_clips, "i3d_r101_32x2_3x3x3"),
+    "i3d_r101_32x2_nl5_k400": partial(nonlocal_net.short_clips, "i3d_r101_32x2_nl5"),
+    "c2d_r50_128x1_k400": partial(nonlocal_net.long_clips, "c2d_r50_128x1", "c2d_r50_32x2"),
+    "c2d_r101_128x1_k400": partial(nonlocal_net.long_clips, "c2d_r101_128x1", "c2d_r101_32x2"),
+    "i3d_r50_128x1_k400": partial(nonlocal_net.long_clips, "i3d_r50_128x1", "i3d_r50_32x2"),
+    "i3d_r101_128x1_k400": partial(nonlocal_net.long_clips, "i3d_r101_128x1", "i3d_r101_32x2"),
+    "i3d_r50_128x1_nl5_k400": partial(nonlocal_net.long_clips, "i3d_r50_128x1_nl5", "i3d_r50_32x2_nl5"),
+    "i3d_r101_128x1_nl5_k400": partial(nonlocal_net.long_clips, "i3d_r101_128x1_nl5", "i3d_r101_32x2_nl5"),
+    "c2d_r50_8x8_k400": partial(nonlocal_net.short_clips, "c2d_r50_8x8"),
+    "c2d_r50_8x8_nl5_k400": partial(nonlocal_net.short_clips, "c2d_r50_8x8_nl5"),
+    "i3d_r50_8x8_k400": partial(nonlocal_net.short_clips, "i3d_r50_8x8"),
+    "i3d_r50_8x8_nl5_k400": partial(nonlocal_net.short_clips, "i3d_r50_8x8_nl5"),
+    "i3d_r50_32x4_k400": partial(nonlocal_net.long_clips, "i3d_r50_32x4", "i3d_r50_8x8"),
+    "i3d_r50_32x4_nl5_k400": partial(nonlocal_net.long_clips, "i3d_r50_32x4_nl5", "i3d_r50_8x8_nl5"),
+    "i3d_r101_8x8_k400": partial(slowfast.released, "i3d_r101_8x8"),
+    "i3d_r101_8x8_nl5_k400": partial(slowfast.released, "i3d_r101_8x8_nl5"),
+    # SlowFast
+    "slowfast_r50_4x16_k400": partial(slowfast.kinetics, "slowfast_r50_4x16"),
+    "slowfast_r50_8x8_k400": partial(slowfast.kinetics, "slowfast_r50_8x8"),
+    "slowfast_r101_8x8_k400": partial(slowfast.kinetics, "slowfast_r101_8x8"),
+    "slowfast_r101_16x8_k400": partial(slowfast.kinetics, "slowfast_r101_16x8"),
+    "slowfast_r101_16x8_nl_k400": partial(slowfast.kinetics, "slowfast_r101_16x8_nl"),
+    "slowfast_r101_16x8_nl_k600": slowfast.kinetics600,
+    "slow_r50_4x16_k400": partial(slowfast.released, "slow_r50_4x16"),
+    "slow_r50_8x8_k400": partial(slowfast.released, "slow_r50_8x8"),
+    "slow_r50_4x16_nl5_k400": partial(slowfast.released, "slow_r50_4x16_nl5"),
+    "slow_r50_8x8_nl5_k400": partial(slowfast.released, "slow_r50_8x8_nl5"),
+    "slowfast_r50_4x16_nl5_k400": partial(slowfast.released, "slowfast_r50_4x16_nl5"),
+    "slowfast_r50_8x8_nl5_k400": partial(slowfast.released, "slowfast_r50_8x8_nl5"),
+    "slowfast_r101_8x8_all_k400": partial(slowfast.released, "slowfast_r101_8x8_all"),
+    "slowfast_r50_16x8_charades": slowfast.charades,
+    "slowfast_r101_16x8_nl_charades": slowfast.charades_nonlocal,
+    "slowfast_r50_16x8_ssv2": slowfast.something,
+    # TimeSformer
+    "timesformer_space_k400": partial(timesformer.kinetics, "timesformer_space"),
+    "timesformer_joint_k400": partial(timesformer.kinetics, "timesformer_joint"),
+    "timesformer_divided_k400": partial(timesformer.kinetics, "timesformer_divided"),
+    "timesformer_local_global_k400": partial(timesformer.kinetics, "timesformer_local_global"),
+    "timesformer_axial_k400": partial(timesformer.kinetics, "timesformer_axial"),
+    "timesformer_hr_k400": partial(timesformer.kinetics, "timesformer_hr"),
+    "timesformer_l_k400": partial(timesformer.kinetics, "timesformer_l"),
+    "timesformer_divided_k600": partial(timesformer.kinetics, "timesformer_divided", timesformer.K600),
+    "timesformer_hr_k600": partial(timesformer.kinetics, "timesformer_hr", timesformer.K600),
+    "timesformer_l_k600": partial(timesformer.kinetics, "timesformer_l", timesformer.K600),
+    "timesformer_space_ssv2": partial(timesformer.something, "timesformer_space"),
+    "timesformer_joint_ssv2": partial(timesformer.something, "timesformer_joint"),
+    "timesformer_divided_ssv2": partial(timesformer.something, "timesformer_divided"),
+    "timesformer_local_global_ssv2": partial(timesformer.something, "timesformer_local_global"),
+    "timesformer_axial_ssv2": partial(timesformer.something, "timesformer_axial"),
+    "timesformer_hr_ssv2": partial(timesformer.something, "timesformer_hr"),
+    "timesformer_l_ssv2": partial(timesformer.something, "timesformer_l"),
+    # LGD
+    "lgd_p3d_r50_k400": partial(lgd.kinetics, "lgd_p3d_r50"),
+    "lgd_p3d_r101_k400": partial(lgd.kinetics, "lgd_p3d_r101"),
+    "lgd_p3d_r101_128x1_k400": lgd.kinetics_long,
 }
 """Name -> function that returns the recipe."""
+
+WITHOUT: dict[str, str] = {
+    "i3d_inception_flow": "training reads RGB; the schedule of flow is in the README of kinetics-i3d",
+    "r2d_34 fr2d_34 r3d_34 mc?_34 rmc?_34": "their paper trains 18 layers of them",
+    "r2plus1d_50 r2plus1d_101 r2plus1d_152": "of VMZ's model zoo, which does not say how they were trained",
+    "se_resnet3d_* se_resnext3d_*": "no paper trained them",
+    "lgd_p3d_r50_128x1": "no number is published of it; lgd_p3d_r101_128x1_k400 is the way",
+    "lgd_se_* lgd_resnext3d_*": "no paper trained them",
+    "lgd_p3d_xception lgd_p3d_xception_128x1 p3d_xception": "the challenge report does not say how",
+}
+"""Networks without a recipe of their own (shell patterns), and why."""
 
 
 def make_recipe(name: str) -> Recipe:
