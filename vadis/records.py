@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 ErrorKind = Literal[
@@ -406,3 +406,72 @@ class Prediction:
             ],
             "error": None if self.error is None else {"kind": self.error.kind, "message": self.error.message},
         }
+
+
+CARD_VERSION = 1
+"""Version of the JSON that `EvaluationCard.to_dict` gives; raised when a field changes its meaning."""
+
+
+@dataclass(frozen=True)
+class Missed:
+    """An example that an evaluation could not score: its id, its video, why (`Failure.kind`, sentence)."""
+
+    id: str
+    video: str
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class EvaluationCard:
+    """A number and all that it depends on: which network, which files, which protocol, what was missing.
+
+    `num_expected` examples are listed, of `num_files` files; `num_evaluated` were scored, `num_missing` files
+    are not there, `num_unreadable` could not be read (all of `failures`, and all of them count as wrong);
+    `damaged` names those that were scored although damaged. `list_sha256` is of the list that was evaluated,
+    `weights_sha256` of the network's tensors, `source_sha256` of the file that they came from. `gmac` is
+    10^9 multiply-adds of one view. `metrics` is what `vadis.evaluation.measure` gives, shares in [0, 1].
+    `seconds` are of reading and scoring, `peak_memory` is in bytes: the GPU's, else the process's own.
+    A mean over splits has their cards in `splits`.
+    """
+
+    model: str
+    dataset: str
+    split: str
+    protocol: Mapping[str, Any]
+    protocol_text: str
+    num_expected: int
+    num_files: int
+    num_evaluated: int
+    num_missing: int
+    num_unreadable: int
+    list_sha256: str
+    weights_sha256: str
+    source_sha256: str | None
+    class_names: tuple[str, ...]
+    num_parameters: int
+    gmac: float
+    seconds: float
+    peak_memory: int
+    device: str
+    precision: str
+    metrics: Mapping[str, Any]
+    multi_label: bool = False
+    failures: tuple[Missed, ...] = ()
+    damaged: tuple[str, ...] = ()
+    calibration: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+    splits: tuple[EvaluationCard, ...] = ()
+
+    @property
+    def num_views(self) -> int:
+        """Clips x crops of one video."""
+        return int(self.protocol["num_views"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The stable JSON form; `vadis.evaluation.cards.card_from_dict` reads it back."""
+        plain = asdict(self)
+        plain["splits"] = [card.to_dict() for card in self.splits]
+        return {"schema_version": CARD_VERSION, **plain}

@@ -1,7 +1,7 @@
 """What was scored so far, on disk: lines of JSON, one a batch, so that a stopped evaluation goes on.
 
-The first line says what is evaluated; a journal of another evaluation is refused. A last line that was torn is
-cut off and scored again. Arrays are base64 of their bytes: not a digit is lost.
+The first line says what is evaluated; a journal of another evaluation is refused. A last line that was torn
+is cut off and scored again. Arrays are base64 of their bytes: not a digit is lost.
 """
 
 from __future__ import annotations
