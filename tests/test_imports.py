@@ -21,7 +21,7 @@ LEVELS = [
     "windows fetching engines fusion formats",
     "prediction features evaluation explain exporting scoring",
     "training jobs inspection upkeep",
-    "transfer collect serve scale live doctor demo inventory",
+    "transfer collect serve scale live doctor demo inventory cookbook",
     "cli",
     "__main__",
 ]

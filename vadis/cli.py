@@ -27,6 +27,8 @@ weights_app = typer.Typer(help="Published weights: list, pull, import, verify.",
 app.add_typer(weights_app, name="weights")
 data_app = typer.Typer(help="Datasets: read, check, split and make them.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+recipes_app = typer.Typer(help="How networks are trained: list the recipes, show one.", no_args_is_help=True)
+app.add_typer(recipes_app, name="recipes")
 score_app = typer.Typer(
     help="The official figures of the field's datasets, from files.", no_args_is_help=True
 )
@@ -511,6 +513,35 @@ def weights_verify(
 
 
 SubsetOption = Annotated[str, typer.Option(help="The part of the ground truth that counts.")]
+
+
+@recipes_app.command("list")
+def recipes_list(
+    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="Such as 'slowfast*' (quoted).")] = "*",
+    as_json: JsonOption = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="All of them as the page docs/recipes.md.")
+    ] = False,
+) -> None:
+    """List the recipes: what each starts from, and the number that was published for it."""
+    from vadis.cookbook import run_recipes_list, run_recipes_markdown
+
+    if markdown:
+        if pattern != "*" or as_json:
+            raise typer.BadParameter("--markdown stands alone")
+        _exit(run_recipes_markdown)
+    _exit(run_recipes_list, pattern, as_json)
+
+
+@recipes_app.command("show")
+def recipes_show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe's name: see `vadis recipes list`.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show a recipe: where it comes from, every field that `--set` changes, and what to type."""
+    from vadis.cookbook import run_recipes_show
+
+    _exit(run_recipes_show, name, as_json)
 
 
 @score_app.command("ava")
