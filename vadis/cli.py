@@ -288,6 +288,90 @@ def predict(
 
 
 @app.command()
+def extract(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SRC...", help="Videos, folders, patterns, `-`; or one dataset."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the .npz files.")] = Path("features"),
+    model: ModelOption = "i3d_inception.k400",
+    layer: Annotated[
+        str,
+        typer.Option(help="pool, map, head_input, or a module's name, `:map` after it: not averaged."),
+    ] = "pool",
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="Of a dataset, CLIPSxCROPS: clips evenly over each example (default: 1x1)."),
+    ] = None,
+    window: Annotated[
+        float | None, typer.Option(help="Of videos: seconds per window (default: the model's clip).")
+    ] = None,
+    stride_seconds: Annotated[
+        float | None, typer.Option(help="Of videos: seconds between windows (default: --window).")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="Which splits of a dataset; one file each.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="How to read it, where two ways are possible.")
+    ] = None,
+    each: Annotated[
+        bool, typer.Option("--each", help="A file for each video, although SRC is a dataset.")
+    ] = False,
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames of a clip, instead of its own.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=16, help="Pixels of the short side and of the crop, instead of its own.")
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    precision: Annotated[
+        Precision, typer.Option(help="`bf16` is faster where the processor has it, and a little less exact.")
+    ] = Precision.float32,
+    workers: Annotated[int, typer.Option(min=1, help="Videos read ahead.")] = 2,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the model.")] = None,
+    cache: Annotated[
+        bool, typer.Option(help="Keep a dataset's features by content, and take what is kept.")
+    ] = True,
+    layers: Annotated[bool, typer.Option("--list-layers", help="Only list the model's layers.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Features of any layer of any network, as .npz files with times and provenance.
+
+    A dataset (a list, or a folder in a known layout) gives one file per split, other SRC one per video.
+    The same command goes on where it was stopped. Exit code 1 where some videos cannot be read.
+    """
+    from vadis.feature_jobs import ExtractJob, run_extract, run_list_layers
+
+    if layers:
+        _exit(run_list_layers, model, as_json)
+    if not sources:
+        raise typer.BadParameter("name videos, folders or a dataset (or --list-layers)", param_hint="SRC")
+    job = ExtractJob(
+        sources=tuple(sources),
+        out=str(out),
+        model=model,
+        layer=layer,
+        protocol=protocol,
+        window_seconds=window,
+        stride_seconds=stride_seconds,
+        split=split,
+        name=name,
+        each=each,
+        num_frames=frames,
+        size=size,
+        device=device.value,
+        precision=precision.value,
+        workers=workers,
+        threads=threads,
+        cache=cache,
+        quiet=quiet,
+        as_json=as_json,
+        asked_to_stop=lambda: _Interrupt.came,
+    )
+    _exit(run_extract, job)
+
+
+@app.command()
 def probe(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Video files, folders, patterns.")],
     as_json: JsonOption = False,

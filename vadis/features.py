@@ -1,0 +1,457 @@
+"""Features of any layer of any network: for the clips of a dataset, or window by window through a video.
+
+    features = extract_features(model, dataset, layer="pool", protocol="1x1")
+    features.features_NVD                      # N videos, V views of each, D numbers
+
+    features_ND, seconds_N2 = extract_windows(model, "film.mp4", stride_seconds=1.0)
+
+A dataset's views are CLIPSxCROPS: so many clips spread evenly over each example (one lies in the middle),
+each cut at one place (centre), three or ten. With a cache folder nothing is computed twice, and a stopped run
+goes on where it was. The network runs folded (`vadis.folding`), and only as far as the layer.
+
+Legend: N examples or windows, V views, D features (a map has D, T, H, W), B batch, C channels, T frames,
+H W pixels.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vadis import folding, parity
+from vadis.data.augment import Crops, cut_views
+from vadis.data.clips import ClipRule, find_source, read_clips
+from vadis.engines import PRECISIONS, Engine, choose_device, has_fast_bf16
+from vadis.feature_layers import FeatureNetwork
+from vadis.feature_store import FeatureCache, FeatureSet, feature_key
+from vadis.models import MODELS, VideoModel, create_model, weights
+from vadis.records import ClipSpec, Dataset, Example, Failure, Limits, VideoError
+from vadis.video.decode import prefetch, stream_frames
+from vadis.video.transform import normalise, resize_short_side
+from vadis.windows import Cut, cut_windows, make_protocol, window_of
+
+__all__ = [
+    "Extractor",
+    "FeatureSet",
+    "Views",
+    "extract_features",
+    "extract_windows",
+    "open_model",
+    "parse_views",
+]
+
+log = logging.getLogger(__name__)
+
+CROPS: dict[int, Crops] = {1: "centre", 3: "three", 10: "ten"}
+TOLERANCE = {"float32": 1e-3, "bf16": 0.1}
+"""Largest difference of the folded network's features from the plain one's, relative to the largest."""
+Sees = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Views:
+    """Which views of an example are taken: clips by a rule of `vadis.data.clips`, crops of each."""
+
+    num_clips: int = 1
+    num_crops: int = 1
+    rule: str = "uniform"
+
+    def __str__(self) -> str:
+        return f"{self.num_clips}x{self.num_crops}" + ("" if self.rule == "uniform" else f" {self.rule}")
+
+
+def parse_views(text: str) -> Views:
+    """Views from "CLIPSxCROPS" ("1x1", "10x3"). Raises ValueError."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text.strip())
+    if match is None or int(match[1]) < 1 or int(match[2]) not in CROPS:
+        raise ValueError(f"views are CLIPSxCROPS, such as 1x1 or 10x3, with 1, 3 or 10 crops; not {text!r}")
+    return Views(int(match[1]), int(match[2]))
+
+
+def open_model(
+    name: str | os.PathLike[str],
+    *,
+    num_frames: int | None = None,
+    frame_stride: int | None = None,
+    fps: float | None = None,
+    size: int | None = None,
+    crop: int | None = None,
+    untrained: bool = False,
+) -> VideoModel:
+    """A network with weights (a published name, or a .safetensors file), for clips of another shape if asked.
+
+    num_frames, frame_stride: frames. fps: Hz. size, crop: pixels (one of them alone sets both; the published
+    networks take a crop of 224 from 256). untrained: a bare name is a network with random weights, drawn
+    from PyTorch's global state; otherwise ValueError.
+    """
+    text = os.fspath(name)
+    if size is not None and crop is None:
+        crop = size
+    size = crop if size is None else size
+    asked = {"num_frames": num_frames, "frame_stride": frame_stride, "fps": fps, "size": size, "crop": crop}
+    given: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    source: str | None = None
+    if Path(text).is_file():
+        source, text = text, str(weights.load(text).metadata["model"])
+    elif text.endswith(".safetensors"):
+        raise ValueError(f"{text}: no such file; give a .safetensors file or a name (`vadis weights list`)")
+    elif text in MODELS and not untrained:
+        raise ValueError(
+            f"{text!r} names a network without weights; name weights too (such as {text}.k400, see "
+            "`vadis weights list`) or give a file"
+        )
+    known = inspect.signature(MODELS[text.partition(".")[0]]).parameters if _is_known(text) else {}
+    options: dict[str, Any] = {
+        key: given[key] for key in ("num_frames", "crop") if key in given and key in known
+    }
+    model = create_model(text, weights=source, **options).eval()
+    model.spec = replace(model.spec, **given)
+    return model
+
+
+def _is_known(name: str) -> bool:
+    return name.partition(".")[0] in MODELS
+
+
+class Extractor:
+    """A network ready to give the features of one layer. `layer`: see `vadis.feature_layers`.
+
+    spec: what is cut from a video (default: the network's own). device: "auto", "cpu", "cuda", "mps".
+    precision: "float32" or "bf16". threads: of PyTorch on a CPU (None: its own). sees: changes the clips
+    before the network does anything with them (for controls: one frame repeated, order lost). Raises
+    ValueError for a layer that there is not.
+    """
+
+    def __init__(
+        self,
+        model: VideoModel,
+        layer: str = "pool",
+        *,
+        spec: ClipSpec | None = None,
+        device: str = "auto",
+        precision: str = "float32",
+        threads: int | None = None,
+        sees: Sees | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+        self.device = choose_device(device)
+        if precision == "bf16" and self.device == "cpu" and not has_fast_bf16():
+            log.warning("this processor only emulates bf16, which is slower than float32: float32 is used")
+            precision = "float32"
+        self.model = model.eval()
+        self.spec = model.spec if spec is None else spec
+        self.layer = layer
+        self.precision = precision
+        self.sees = sees
+        self.batch_size = batch_size or (1 if self.device == "cpu" else 8)
+        self.network = FeatureNetwork(model, layer).eval()
+        self.fingerprint = parity.fingerprint(model)
+        self._engine = Engine(
+            "torch",
+            self.network,
+            device=self.device,
+            precision=precision,
+            threads=threads,
+            fingerprint=f"{self.fingerprint} {layer}",
+        )
+        self._plain: torch.nn.Module | None = None
+        self._is_checked = False
+
+    def __call__(self, pixels_VTCHW: Tensor) -> npt.NDArray[np.float32]:
+        """features_VD (a map: (V, D, T, H, W)) of views, uint8 RGB, already cut: pixels_VTCHW."""
+        num_views, num_frames = pixels_VTCHW.shape[:2]
+        clips = normalise(pixels_VTCHW.flatten(0, 1), self.spec)
+        clip_BCTHW = clips.unflatten(0, (num_views, num_frames)).transpose(1, 2).contiguous()
+        if self.sees is not None:
+            clip_BCTHW = self.sees(clip_BCTHW)
+        parts = []
+        for begin in range(0, num_views, self.batch_size):
+            part = clip_BCTHW[begin : begin + self.batch_size]
+            missing = self.batch_size - len(part)
+            if missing and num_views > self.batch_size:  # each other size of a batch would be prepared anew
+                part = torch.cat([part, part[:1].expand(missing, *part.shape[1:])])
+            parts.append(self._run(part)[: self.batch_size - missing])
+        return torch.cat(parts).numpy()
+
+    def _run(self, clip_BCTHW: Tensor) -> Tensor:
+        if self._plain is not None:
+            with torch.inference_mode():
+                dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+                plain: Tensor = self._plain(clip_BCTHW.to(self.device, dtype))
+                return plain.float().cpu()
+        features_BD = self._engine(clip_BCTHW)
+        if not self._is_checked:
+            self._is_checked = True
+            features_BD = self._check(clip_BCTHW, features_BD)
+        return features_BD
+
+    def _check(self, clip_BCTHW: Tensor, features_BD: Tensor) -> Tensor:
+        """Compare with the plain network once; what differs is not used. Returns features_BD to keep."""
+        if self.device == "cpu":
+            plain = parity.run_plain(self.network, clip_BCTHW[:1])
+        else:
+            copied = folding.copy_network(self.network, device=self.device)
+            plain = parity.run_plain(copied, clip_BCTHW[:1].to(self.device)).cpu()
+        scale = max(float(plain.abs().max()), 1e-6)
+        difference = float((features_BD[:1] - plain).abs().max()) / scale
+        if difference <= TOLERANCE[self.precision]:
+            return features_BD
+        log.warning(
+            "the folded network gives other features (by %.2g of the largest): the plain one runs",
+            difference,
+        )
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        self._plain = folding.copy_network(self.network, dtype=dtype, device=self.device)
+        return self._run(clip_BCTHW)
+
+    def provenance(self, protocol: str) -> dict[str, Any]:
+        """What the features are of, as plain values that go into a file."""
+        return {
+            "model": self.model.name or type(self.model).__name__,
+            "weights_sha256": self.model.weights_sha256,
+            "fingerprint": self.fingerprint,
+            "layer": self.layer,
+            "protocol": protocol,
+            "spec": asdict(self.spec),
+            "precision": self.precision,
+            "sees": None if self.sees is None else _name_of(self.sees) or "a function of the caller's",
+            "vadis": version("vadis"),
+        }
+
+    def settings(self, protocol: str) -> str | None:
+        """All that numbers depend on but the video, for the cache's keys; None where that cannot be told."""
+        if self.sees is not None and _name_of(self.sees) is None:
+            return None
+        facts = self.provenance(protocol)
+        for passing in ("model", "weights_sha256", "vadis"):
+            del facts[passing]
+        return repr(sorted(facts.items()))
+
+
+def _name_of(sees: Sees) -> str | None:
+    """The name of one of our own plain functions; None for others, which may change what they do."""
+    module, name = getattr(sees, "__module__", ""), getattr(sees, "__qualname__", "<>")
+    return f"{module}.{name}" if module.startswith("vadis.") and "<" not in name else None
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One example, ready to be computed (pixels) or already known (features)."""
+
+    key: str | None
+    seconds_V2: npt.NDArray[np.float64]
+    pixels_VTCHW: Tensor | None = None
+    features_VD: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+
+
+def extract_features(
+    model: VideoModel,
+    dataset: Dataset,
+    *,
+    layer: str = "pool",
+    protocol: str | Views = "1x1",
+    cache_folder: str | os.PathLike[str] | None = None,
+    spec: ClipSpec | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+    batch_size: int | None = None,
+    workers: int = 2,
+    threads: int | None = None,
+    sees: Sees | None = None,
+    limits: Limits = Limits(),  # noqa: B008
+    progress: Callable[[int, int], object] | None = None,
+    extractor: Extractor | None = None,
+) -> FeatureSet:
+    """The features of every example of a dataset, in its order.
+
+    layer: see `vadis.feature_layers`. protocol: "CLIPSxCROPS" or `Views`. cache_folder: None computes all.
+    spec: clips of another shape than the network's own. workers: videos read ahead. sees, device,
+    precision, threads, batch_size: as `Extractor`, or one that is already made. progress: gets (done, total).
+    What cannot be read has NaN features and is among `failures`. Features by a `sees` of the caller's own are
+    not cached. Raises ValueError for a layer or a protocol that there is not.
+    """
+    views = parse_views(protocol) if isinstance(protocol, str) else protocol
+    if extractor is None:
+        extractor = Extractor(
+            model,
+            layer,
+            spec=spec,
+            device=device,
+            precision=precision,
+            threads=threads,
+            sees=sees,
+            batch_size=batch_size,
+        )
+    settings = extractor.settings(str(views))
+    cache = None if cache_folder is None or settings is None else FeatureCache(Path(cache_folder))
+    found: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]] | None] = []
+    failures: dict[int, Failure] = {}
+
+    def read(example: Example) -> _Read:
+        return _read(example, dataset.root, extractor.spec, views, cache, settings or "", limits)
+
+    for index, future in enumerate(_ahead(read, dataset.examples, workers)):
+        try:
+            item = future.result()
+        except VideoError as error:
+            failures[index] = Failure(error.kind, str(error))
+            found.append(None)
+        else:
+            features_VD = item.features_VD
+            if item.pixels_VTCHW is not None:
+                features_VD = extractor(item.pixels_VTCHW)
+                if cache is not None and item.key is not None:
+                    cache.put(item.key, features_VD, item.seconds_V2)
+            found.append((features_VD, item.seconds_V2))
+        if progress is not None:
+            progress(index + 1, len(dataset.examples))
+    features, seconds = _stack(found, views.num_clips * views.num_crops)
+    return FeatureSet(
+        features,
+        seconds,
+        tuple(example.labels for example in dataset.examples),
+        tuple(example.id for example in dataset.examples),
+        tuple(example.video for example in dataset.examples),
+        dataset.class_names,
+        extractor.provenance(str(views)),
+        failures,
+    )
+
+
+def _read(
+    example: Example,
+    root: str,
+    spec: ClipSpec,
+    views: Views,
+    cache: FeatureCache | None,
+    settings: str,
+    limits: Limits,
+) -> _Read:
+    """Look an example up in the cache, or decode its views."""
+    key = None
+    if cache is not None:
+        try:
+            key = feature_key(find_source(Path(root), example.video)[0], example, settings)
+            known = cache.get(key)
+        except OSError:
+            known = None  # opening the file will say what is wrong
+        if known is not None:
+            return _Read(key, known[1], features_VD=known[0])
+    rule = ClipRule(views.rule, views.num_clips)
+    clips = read_clips(example, root, spec, rule, short_side=spec.size, limits=limits)
+    if clips.num_damaged or clips.short:
+        log.warning("%s: %d damaged frames%s", example.id, clips.num_damaged, ", ends early" * clips.short)
+    cut = []
+    for frames_THWC in clips.clips:
+        frames_TCHW = resize_short_side(torch.from_numpy(frames_THWC).permute(0, 3, 1, 2), spec.size)
+        cut += cut_views(frames_TCHW, spec.crop, CROPS[views.num_crops])
+    seconds_V2 = clips.seconds_N2.repeat(len(cut) // len(clips.clips), axis=0)
+    return _Read(key, seconds_V2, pixels_VTCHW=torch.stack(cut))
+
+
+def _ahead(
+    work: Callable[[Example], _Read], examples: tuple[Example, ...], workers: int
+) -> Iterator[Future[_Read]]:
+    """The results of `work` in order, the next few being made in threads (decoding lets others run)."""
+    pool = ThreadPoolExecutor(max(1, workers))
+    waiting: list[Future[_Read]] = []
+    try:
+        for example in examples:
+            waiting.append(pool.submit(work, example))
+            if len(waiting) > 2 * max(1, workers):
+                yield waiting.pop(0)
+        while waiting:
+            yield waiting.pop(0)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _stack(
+    found: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]] | None], num_views: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """features_NVD and seconds_NV2; NaN where there is nothing."""
+    shape = next((item[0].shape for item in found if item is not None), (num_views, 0))
+    features = np.full((len(found), *shape), np.nan, np.float32)
+    seconds = np.full((len(found), shape[0], 2), np.nan)
+    for row, item in enumerate(found):
+        if item is not None:
+            if item[0].shape != shape:
+                raise ValueError(
+                    f"features of different shapes, {item[0].shape} and {shape}, are no array; "
+                    "average them, or extract each video to a file of its own"
+                )
+            features[row], seconds[row] = item
+    return features, seconds
+
+
+def extract_windows(
+    model: VideoModel,
+    video: str | os.PathLike[str],
+    *,
+    layer: str = "pool",
+    window_seconds: float | None = None,
+    stride_seconds: float | None = None,
+    spec: ClipSpec | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+    limits: Limits = Limits(),  # noqa: B008
+    progress: Callable[[float, float | None], object] | None = None,
+    extractor: Extractor | None = None,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Features along a video: features_ND and seconds_N2 of N windows, the last ending with the video.
+
+    window_seconds: default the network's clip (64 frames at 25 Hz for I3D). stride_seconds: default one
+    window after another. A video shorter than a window repeats. Memory does not grow with the video.
+    progress: gets (seconds done, seconds in all or None). Other arguments: `extract_features`. Raises
+    VideoError.
+    """
+    if extractor is None:
+        extractor = Extractor(model, layer, spec=spec, device=device, precision=precision)
+    rule = make_protocol(
+        extractor.spec, "windows", window_seconds, stride_seconds, extractor.model.min_frames
+    )
+    features, seconds = [], []
+    with prefetch(stream_frames(video, fps=rule.fps, short_side=rule.size, limits=limits)) as stream:
+        for cuts in _in_batches(cut_windows(stream, rule), extractor.batch_size):
+            pixels = torch.from_numpy(np.stack([cut.frames_THWC for cut in cuts])).permute(0, 1, 4, 2, 3)
+            features.append(extractor(pixels))
+            for cut in cuts:
+                window = window_of(cut, (), rule, stream.start_seconds or 0.0, stream.info.frame_rate)
+                seconds.append((window.start_seconds, window.end_seconds))
+            if progress is not None:
+                progress(seconds[-1][1], stream.info.duration_seconds)
+        if not features:
+            raise VideoError("empty", os.fspath(video), "not one frame could be decoded")
+        end = (stream.start_seconds or 0.0) + (stream.duration_seconds or 0.0)
+        report = stream.report
+    if not report.ok:
+        log.warning("%s: damaged or ends early (%s)", os.fspath(video), ", ".join(report.notes) or "short")
+    seconds_N2 = np.array(seconds)
+    seconds_N2[:, 1] = np.maximum(seconds_N2[:, 0], np.minimum(seconds_N2[:, 1], end))
+    return np.concatenate(features), seconds_N2
+
+
+def _in_batches(cuts: Iterator[Cut], size: int) -> Iterator[list[Cut]]:
+    batch: list[Cut] = []
+    for cut in cuts:
+        batch.append(cut)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
