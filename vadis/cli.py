@@ -66,6 +66,13 @@ class ProtocolName(StrEnum):
     paper = "paper"
 
 
+class DenseKind(StrEnum):
+    """Whether classes exclude each other."""
+
+    several = "several"
+    one = "one"
+
+
 class AvaRuleName(StrEnum):
     """Whose rule scores AVA."""
 
@@ -166,6 +173,14 @@ def predict(
     protocol: Annotated[
         ProtocolName, typer.Option(help="`paper`: up to 250 frames in one fully convolutional pass.")
     ] = ProtocolName.windows,
+    dense: Annotated[
+        DenseKind | None,
+        typer.Option(
+            metavar="several|one",
+            help="A score at every frame, from networks that answer over time (I3D, S3D): `several` classes "
+            "at once, or `one` at a time. --window says what gets labels of its own (1 s).",
+        ),
+    ] = None,
     out: Annotated[
         str | None, typer.Option("--out", "-o", help="Write here; the extension names the format.")
     ] = None,
@@ -256,6 +271,30 @@ def predict(
         raise typer.BadParameter(
             "name at least one video, folder or pattern (or --camera N)", param_hint="SRC"
         )
+    if dense is not None:
+        from vadis.evaluation.dense_run import DenseJob, run_dense
+
+        if resume or overlay or timeline or cut or untrusted or stride is not None:
+            raise typer.BadParameter(
+                "goes without --resume, --overlay, --timeline, --cut, --untrusted and --stride",
+                param_hint="--dense",
+            )
+        dense_job = DenseJob(
+            sources=tuple(sources),
+            model=model,
+            several=dense is DenseKind.several,
+            top_k=top_k,
+            threshold=threshold,
+            window_seconds=1.0 if window is None else window,
+            out=out,
+            format=None if output_format is None else output_format.value,
+            device=device.value,
+            precision=precision.value,
+            limits=limits,
+            quiet=quiet,
+            asked_to_stop=lambda: _Interrupt.came,
+        )
+        _exit(run_dense, dense_job)
     from vadis.jobs import PredictJob, run_predict
 
     job = PredictJob(
