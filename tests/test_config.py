@@ -21,6 +21,7 @@ from vadis.config import ModelConfig, Recipe, list_fields, override, recipe_from
         ("optim.nesterov=true", "optim.nesterov", True),
         ("model.init=none", "model.init", None),
         ("model.init=k400", "model.init", "k400"),
+        ("model.frozen_batch_norm=none", "model.frozen_batch_norm", "none"),
         ("model.name=3", "model.name", "3"),
         ("model.freeze=stem,res2", "model.freeze", ("stem", "res2")),
         ("data.batch_size=64", "data.batch_size", 64),

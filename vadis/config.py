@@ -328,6 +328,8 @@ def _fit(value: Any, kind: Any, name: str, said: object = None) -> Any:
     if origin is Literal:
         if value in typing.get_args(kind):
             return value
+        if said in typing.get_args(kind):
+            return said  # the word "none", where it is one of the words
     elif origin is tuple:
         members = typing.get_args(kind)
         if isinstance(value, Sequence) and not isinstance(value, str):
