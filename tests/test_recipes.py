@@ -49,14 +49,13 @@ def test_the_expected_number_is_one_that_was_published(name: str) -> None:
     source = recipe.source
     assert source.place or "no copy" in source.differs
     assert source.dataset
-    numbers = dict(
-        reversed(pair) for pair in re.findall(r"([\d.]+) % (top-1|top-5|mean AP)", source.expected)
-    )
+    found: list[tuple[str, str]] = re.findall(r"([\d.]+) % (top-1|top-5|mean AP)", source.expected)
+    numbers = {metric: float(value) for value, metric in found}
     assert bool(numbers) == bool(source.expected)
     if name in ("i3d_inception_charades", "i3d_inception_ucf101", "i3d_inception_hmdb51"):
         return  # published, but the model file, which has the table of results, leaves them out
     for result in results_of(network_of(name)):
-        ours = (float(numbers.get("top-1", numbers.get("mean AP", 0))), float(numbers.get("top-5", 0)))
+        ours = (numbers.get("top-1", numbers.get("mean AP", 0.0)), numbers.get("top-5", 0.0))
         if plain(result.dataset).startswith(plain(source.dataset)) and ours == (
             result.top1,
             result.top5 or 0,
