@@ -110,6 +110,23 @@ class BenchmarkName(StrEnum):
     mocap15 = "mocap15"
 
 
+class CombineName(StrEnum):
+    """How the views of a video become one answer."""
+
+    softmax = "softmax"
+    logits = "logits"
+    max = "max"
+    sigmoid = "sigmoid"
+
+
+class TrainedPrecision(StrEnum):
+    """Arithmetic of a network as it was written."""
+
+    float32 = "float32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
 class Format(StrEnum):
     """Forms of output."""
 
@@ -526,6 +543,21 @@ def explain(
 
 
 @app.command()
+def tables(
+    table: Annotated[str | None, typer.Argument(help="Such as quo_vadis_4 (default: the list).")] = None,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="One row a cell, with source and protocol.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown.")] = False,
+) -> None:
+    """The published tables of five lectures as data: source, protocol, and what is misprinted."""
+    from vadis.tables.run import run_tables
+
+    if as_json + as_csv + markdown > 1:
+        raise typer.BadParameter("one of --json, --csv and --markdown")
+    _exit(run_tables, table, "json" if as_json else "csv" if as_csv else "markdown" if markdown else "table")
+
+
+@app.command()
 def doctor(as_json: JsonOption = False) -> None:
     """Versions, devices, decoders, cache, weights, disk; what is wrong, and how to mend it."""
     from vadis.doctor import run_doctor
@@ -794,6 +826,112 @@ AsOption = Annotated[
 SplitOption = Annotated[
     str | None, typer.Option("--split", metavar="NAME", help="Which split, where there are several.")
 ]
+
+
+@app.command()
+def evaluate(
+    data: DataArgument,
+    model: Annotated[
+        list[str],
+        typer.Option(
+            "--model", "-m", help=f"{MODEL_HELP} Once, once for each split, or with {{split}} in the name."
+        ),
+    ],
+    name: AsOption = None,
+    split: SplitOption = None,
+    splits: Annotated[
+        str | None, typer.Option(metavar="1,2,3", help="Several splits, and their plain mean.")
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="1x1, 10x1, 20x1, 1x3, 10x3, 10x3-nonlocal, 10x3-charades, 25x1, 25x10, 20x4, whole, dense, or "
+            "CLIPSxCROPS with 1, 3, 4 or 10 crops (docs/evaluation.md)."
+        ),
+    ] = "10x3",
+    combine: Annotated[
+        CombineName | None,
+        typer.Option(help="What is averaged over views, or the best taken (default: the protocol's own)."),
+    ] = None,
+    subset: Annotated[
+        bool, typer.Option("--subset", help="The data may lack classes that the network knows.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The card (.json). Stopped, the same command goes on.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="The card as a page (.html).")] = None,
+    scores: Annotated[Path | None, typer.Option(help="The scores of every example (.npz).")] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Choose a temperature, and from which score on to answer."),
+    ] = False,
+    max_error: Annotated[
+        float, typer.Option(min=0, max=0.99, help="Share of wrong answers that --calibrate allows.")
+    ] = 0.1,
+    temperature: Annotated[
+        str | None, typer.Option(help="Judge a temperature: a number, or a card made with --calibrate.")
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    precision: Annotated[
+        TrainedPrecision, typer.Option(help="float32, or autocast to bf16 or fp16.")
+    ] = TrainedPrecision.float32,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Views scored at once (default: by their size).")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode.")] = 2,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Score a dataset by a named protocol: accuracy with intervals, what was missing, what it cost.
+
+    Examples that cannot be read count as wrong and are named; then the exit code is 1.
+    """
+    from vadis.evaluation.run import EvaluateJob, run_evaluate
+
+    job = EvaluateJob(
+        data=data,
+        models=tuple(model),
+        name=name,
+        split=split,
+        splits=splits,
+        protocol=protocol,
+        combine=None if combine is None else combine.value,
+        subset=subset,
+        out=out,
+        html=html,
+        scores=scores,
+        calibrate=calibrate,
+        max_error=max_error,
+        temperature=temperature,
+        device=device.value,
+        precision=precision.value,
+        batch_size=batch_size,
+        workers=workers,
+        as_json=as_json,
+        quiet=quiet,
+        asked_to_stop=lambda: _Interrupt.came,
+    )
+    _exit(run_evaluate, job)
+
+
+@app.command()
+def compare(
+    cards: Annotated[
+        list[Path], typer.Argument(metavar="CARD...", help="Cards of `vadis evaluate` (.json).")
+    ],
+    measure: Annotated[
+        str | None, typer.Option(help="top1, top5, mean_class, mean_ap ... (default: top1, or mean_ap).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Accuracy against cost (.png, .svg, .pdf).")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="The table as a page (.html).")] = None,
+    csv: Annotated[Path | None, typer.Option(help="The table (.csv).")] = None,
+) -> None:
+    """Cards side by side: accuracy, protocol, cost, what is missing; warns where numbers do not compare."""
+    from vadis.evaluation.comparison import run_compare
+
+    _exit(run_compare, cards, measure, out, html, csv)
 
 
 @data_app.command("scan")

@@ -41,14 +41,14 @@ class Threshold:
     """From which score on an answer is given, and what that was worth on the validation part.
 
     accepted: share of examples that are answered. error: share of those that are wrong; interval: of error
-    (Wilson, 95 %). max_error: what was asked for.
+    (Wilson, 95 %). max_error: what was asked for; None where the score was chosen elsewhere.
     """
 
     score: float
     accepted: float
     error: float
     interval: tuple[float, float]
-    max_error: float
+    max_error: float | None
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class Calibration:
     ece, ece_before: expected calibration error (NUM_BINS bins of equal width) with the temperature and
     without; with it, each half of the examples is judged by the temperature of the other half. nll,
     nll_before: mean negative log likelihood, likewise. bins: with the temperature. threshold: None where no
-    score is sure enough.
+    score is sure enough. chosen_here: False where temperature and threshold came from elsewhere and were only
+    judged here.
     """
 
     temperature: float
@@ -69,6 +70,7 @@ class Calibration:
     nll: float
     bins: tuple[Bin, ...]
     threshold: Threshold | None
+    chosen_here: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """For a card or the metadata of a model file."""
@@ -166,21 +168,21 @@ def calibrate(
     nothing of the network). The threshold holds for scores at the temperature. Raises ValueError where fewer
     than 10 examples are left.
     """
-    scores = np.asarray(scores_NK, np.float64)
-    used = [row for row, each in enumerate(labels) if len(each) == 1 and np.isfinite(scores[row]).all()]
-    scores_NK, label_N = scores[used], np.array([labels[row][0] for row in used], np.int64)
-    if len(used) < 10:
-        raise ValueError(f"{len(used)} examples with one label are too few to calibrate on; 10 are the least")
+    scores_NK, label_N = _usable(scores_NK, labels)
+    if len(label_N) < 10:
+        raise ValueError(
+            f"{len(label_N)} examples with one label are too few to calibrate on; 10 are the least"
+        )
     temperature = fit_temperature(scores_NK, label_N)
     judged_NK = np.empty_like(scores_NK)
-    halves = np.arange(len(used)) % 2 == 0
+    halves = np.arange(len(label_N)) % 2 == 0
     for half in (halves, ~halves):
         judged_NK[half] = apply_temperature(
             scores_NK[half], fit_temperature(scores_NK[~half], label_N[~half])
         )
     return Calibration(
         temperature=temperature,
-        num=len(used),
+        num=len(label_N),
         ece_before=expected_calibration_error(scores_NK, label_N),
         ece=expected_calibration_error(judged_NK, label_N),
         nll_before=_nll(scores_NK, label_N),
@@ -188,6 +190,45 @@ def calibrate(
         bins=calibration_bins(judged_NK, label_N),
         threshold=choose_threshold(apply_temperature(scores_NK, temperature), label_N, max_error),
     )
+
+
+def judge_calibration(
+    scores_NK: ArrayLike,
+    labels: Sequence[Sequence[int]],
+    temperature: float,
+    threshold: float | None = None,
+) -> Calibration:
+    """What a temperature, and a threshold, that were chosen elsewhere are worth on these examples."""
+    scores, label_N = _usable(scores_NK, labels)
+    if not len(label_N):
+        raise ValueError("no example has one label, so there is nothing to judge a temperature by")
+    judged_NK = apply_temperature(scores, temperature)
+    found = None
+    if threshold is not None:
+        confidence_N, right_N = _confidence(judged_NK, label_N)
+        answered_N = confidence_N >= threshold
+        num, wrong = int(answered_N.sum()), int((answered_N & ~right_N).sum())
+        interval = wilson_interval(wrong, num) or (0.0, 1.0)
+        error = wrong / num if num else 0.0
+        found = Threshold(threshold, num / len(label_N), error, interval, None)
+    return Calibration(
+        temperature,
+        len(label_N),
+        expected_calibration_error(scores, label_N),
+        expected_calibration_error(judged_NK, label_N),
+        _nll(scores, label_N),
+        _nll(judged_NK, label_N),
+        calibration_bins(judged_NK, label_N),
+        found,
+        chosen_here=False,
+    )
+
+
+def _usable(scores_NK: ArrayLike, labels: Sequence[Sequence[int]]) -> tuple[Floats, NDArray[np.int64]]:
+    """The rows with one label and with scores, and their labels."""
+    scores = np.asarray(scores_NK, np.float64)
+    used = [row for row, each in enumerate(labels) if len(each) == 1 and np.isfinite(scores[row]).all()]
+    return scores[used], np.array([labels[row][0] for row in used], np.int64)
 
 
 def _confidence(scores_NK: ArrayLike, label_N: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:

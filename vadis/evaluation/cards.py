@@ -25,7 +25,7 @@ import torch
 
 from vadis.data.frame_cache import FrameCache
 from vadis.data.loader import fingerprint
-from vadis.evaluation.measures import measure
+from vadis.evaluation.measures import TITLES, measure
 from vadis.evaluation.protocols import EvaluationProtocol, make_protocol
 from vadis.evaluation.views import ScoredDataset, Sees, hash_weights, score_dataset
 from vadis.metrics.classification import mean_over_splits
@@ -35,11 +35,6 @@ from vadis.records import CARD_VERSION, Dataset, EvaluationCard, Missed, VadisEr
 from vadis.video.write import part_file
 
 PACKAGES = ("vadis", "torch", "torchvision", "numpy", "av")
-AVERAGED = (
-    "top1", "top5", "mean_class", "average", "challenge_error", "clip_top1", "first_clip_top1",
-    "mean_ap", "mean_ap_weighted", "mean_ap_videos", "any_top1", "any_top5",
-)  # fmt: skip
-"""The measures that a mean over splits has."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +224,7 @@ def average_cards(cards: Sequence[EvaluationCard]) -> EvaluationCard:
             )
     metrics: dict[str, Any] = {"num": sum(card.metrics["num"] for card in cards), "intervals": {}}
     deviations: dict[str, float] = {}
-    for name in AVERAGED:
+    for name in TITLES:
         values = [card.metrics.get(name) for card in cards]
         numbers = [float(value) for value in values if value is not None]
         if len(numbers) == len(cards):

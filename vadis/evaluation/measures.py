@@ -32,6 +32,22 @@ from vadis.metrics.classification import (
 from vadis.records import Dataset
 
 NUM_WORST = 24  # examples that a card keeps for its page
+TITLES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "mean_class": "mean of classes",
+    "average": "average of top-1 and top-5",
+    "challenge_error": "challenge error",
+    "clip_top1": "top-1 of single views",
+    "first_clip_top1": "top-1 of first views",
+    "mean_ap": "mAP",
+    "mean_ap_weighted": "mAP, classes by size",
+    "mean_ap_videos": "mAP, per video",
+    "any_top1": "top-1, any label",
+    "any_top5": "top-5, any label",
+}
+"""What the measures are called in print."""
+
 NOT_SCORED = -1.0  # below every score
 
 
