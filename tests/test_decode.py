@@ -402,6 +402,29 @@ CLIPS = {
 }
 
 
+def test_a_clip_opens_its_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening costs as much as decoding ten pictures, and reading all packets as much again."""
+    path = write_numbered(tmp_path / "a.mp4", NUM_FRAMES)
+    opened: list[object] = []
+    real = av.open
+
+    def count(*arguments: Any, **options: Any) -> Any:
+        opened.append(arguments)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(av, "open", count)
+    with Video(path) as video:
+        times = video.frame_times()
+        assert read_numbers(video.frames_by_index([30, 7]).frames_THWC) == [30, 7]
+        assert len(opened) == 1
+        info = video.info  # asked for only now, it is what it would have been at first
+        assert read_numbers(video.frames_by_index([3]).frames_THWC) == [3]
+        assert np.array_equal(video.frame_times(), times)
+    with Video(path) as video:
+        assert video.info == info
+        assert np.array_equal(video.frame_times(), times)
+
+
 @pytest.mark.skipif("VADIS_CLIPS" not in os.environ, reason="VADIS_CLIPS names no folder of clips")
 @pytest.mark.parametrize("name", CLIPS)
 def test_real_clips_on_the_grid_of_25_fps(name: str) -> None:

@@ -1,12 +1,21 @@
-"""When each picture is shown: exact times from PTS, or index / rate where the PTS make no sense."""
+"""When each picture is shown: exact times from PTS, or index / rate where the PTS make no sense.
+
+Times are exact. One picture's time is a Fraction of seconds; those of a whole file are `Moments`, integers
+over one denominator, since the arithmetic of thousands of Fractions costs as much as decoding a clip.
+"""
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vadis.video.reader import Shot
 
@@ -26,6 +35,50 @@ def exact_rate(fps: float | Fraction | int) -> Fraction:
     if rate <= 0:
         raise ValueError(f"fps must be a positive number of frames per second, got {fps}")
     return rate
+
+
+SNAP = Fraction(1, 1_000_000_000)
+"""A time given as a float may fall short of a PTS by this many seconds and still mean that frame."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """When each picture of a file is shown: ticks[i] / per_second seconds on the player's clock."""
+
+    ticks: Sequence[int]
+    per_second: int
+
+    @classmethod
+    def of_pts(cls, pts: Sequence[int], time_base: Fraction, origin: Fraction) -> Moments:
+        """From PTS in ticks of time_base seconds; origin is the player's time 0 on the file's clock."""
+        per_second = math.lcm(time_base.denominator, origin.denominator)
+        scale = time_base.numerator * (per_second // time_base.denominator)
+        start = origin.numerator * (per_second // origin.denominator)
+        return cls([stamp * scale - start for stamp in pts], per_second)
+
+    @classmethod
+    def of_times(cls, times: Sequence[Fraction]) -> Moments:
+        """From times in seconds."""
+        per_second = math.lcm(*{time.denominator for time in times})
+        return cls([time.numerator * (per_second // time.denominator) for time in times], per_second)
+
+    def __len__(self) -> int:
+        return len(self.ticks)
+
+    def seconds(self, indices: Iterable[int] | None = None) -> NDArray[np.float64]:
+        """Times of some pictures, or of all, as float64 seconds, each rounded once."""
+        chosen = self.ticks if indices is None else [self.ticks[index] for index in indices]
+        return np.asarray([tick / self.per_second for tick in chosen], np.float64)
+
+    def shown_at(self, second: float | Fraction) -> int:
+        """Index of the last picture at or before `second`; the first one where there is none before it."""
+        try:
+            moment = Fraction(second)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"a time must be a number of seconds, got {second}") from error
+        if isinstance(second, float):
+            moment += SNAP
+        return max(0, bisect_right(self.ticks, math.floor(moment * self.per_second)) - 1)
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ turn out to be wrong, it is decoded from the start instead, and the report says 
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vadis.records import DecodeReport, Limits, VideoError, VideoInfo
-from vadis.video.clock import Clock
+from vadis.video.clock import Clock, Moments
 from vadis.video.fetch import Picture, fetch_images, fetch_pictures
 from vadis.video.frames import Frames
 from vadis.video.images import ImageReader
@@ -46,9 +46,6 @@ __all__ = [
     "stream_frames",
 ]
 
-SNAP = Fraction(1, 1_000_000_000)
-"""A time given as a float may fall short of a PTS by this many seconds and still mean that frame."""
-
 
 class Video:
     """A video for access to any of its frames in any order; a context manager.
@@ -68,25 +65,24 @@ class Video:
     ) -> None:
         self._scaler = Scaler(short_side)
         self._reader = open_reader(path, limits, threads)
+        self._info: VideoInfo | None = None
         self._timeline: Timeline | None = None
-        self._times: list[Fraction] | None = None
+        self._times: Moments | None = None
         self._repaired = False
         self._notes: list[str] = []
         self._outcome: tuple[int, bool, list[str]] = (0, False, [])
-        try:
-            if not getattr(getattr(self._reader, "source", None), "seekable", True):
-                raise VideoError(
-                    "refused", self._reader.name, "a pipe cannot be read out of order", "use a file"
-                )
-            with self._reader.budget:
-                self._info = describe_reader(self._reader)
-        except BaseException:
+        if not getattr(getattr(self._reader, "source", None), "seekable", True):
             self._reader.close()
-            raise
+            raise VideoError("refused", self._reader.name, "a pipe cannot be read out of order", "use a file")
 
     @property
     def info(self) -> VideoInfo:
-        """What the container says; see `vadis.video.probe`."""
+        """What the container says; see `vadis.video.probe`. Read on the first question."""
+        if self._info is None:
+            with self._reader.budget:
+                if self._times is not None and isinstance(self._reader, FileReader):
+                    self._reader.rewind()  # what a file says is read from its start
+                self._info = describe_reader(self._reader)
         return self._info
 
     def __len__(self) -> int:
@@ -95,7 +91,7 @@ class Video:
 
     def frame_times(self) -> NDArray[np.float64]:
         """times_N: when each frame is shown, float64 seconds on the player's clock, increasing."""
-        return np.asarray([float(time) for time in self._exact_times()], np.float64)
+        return self._exact_times().seconds()
 
     def frames_by_time(self, seconds: Iterable[float | Fraction]) -> Frames:
         """The frame shown at each time, in the order asked for.
@@ -104,7 +100,7 @@ class Video:
         frame's PTS and still mean that frame. Raises VideoError; ValueError for a time that is no number.
         """
         times = self._exact_times()
-        return self.frames_by_index([_shown_at(times, second) for second in seconds])
+        return self.frames_by_index([times.shown_at(second) for second in seconds])
 
     def frames_by_index(self, indices: Iterable[int]) -> Frames:
         """The frames with these indices in presentation order (0 is the first one shown), as asked for.
@@ -152,13 +148,13 @@ class Video:
                 raise VideoError(
                     "corrupt", self._reader.name, "none of the frames asked for could be decoded"
                 )
-            width, height = self._info.width, self._info.height
+            width, height = self.info.width, self.info.height
             pixels = [np.empty((0, height, width, 3), np.uint8) for _ in clips]
         report = self._report(len(wanted), decoded, damaged)
         return [
             Frames(
                 pixels[number],
-                np.asarray([float(times[index]) for index in indices], np.float64),
+                times.seconds(indices),
                 np.asarray(list(indices), np.int64),
                 corrupt[number],
                 report,
@@ -178,25 +174,26 @@ class Video:
             notes=(*self._notes, *notes),
         )
 
-    def _exact_times(self) -> list[Fraction]:
-        """When each frame is shown, in exact seconds; reads the packets, or decodes all where it must."""
+    def _exact_times(self) -> Moments:
+        """When each frame is shown; reads the packets, or decodes all where it must."""
         if self._times is None:
             with self._reader.budget:
                 self._times = self._read_times()
         return self._times
 
-    def _read_times(self) -> list[Fraction]:
+    def _read_times(self) -> Moments:
         reader = self._reader
         if isinstance(reader, ImageReader):
-            return [index / reader.rate for index in range(len(reader.files))]
+            return Moments.of_times([index / reader.rate for index in range(len(reader.files))])
+        time_base, origin = reader.time_base, reader.origin  # before reading on: it changes some of them
         timeline = read_timeline(reader)
         self._outcome = reader.outcome()
-        reader.rewind()
         if timeline.reason is None:
             timeline = self._cut_start(timeline)
         self._timeline = timeline
         if timeline.reason is None:
-            return [int(pts) * reader.time_base - reader.origin for pts in timeline.pts_N]
+            return Moments.of_pts(timeline.pts_N.tolist(), time_base, origin)
+        reader.rewind()
         clock = Clock(reader.time_base, reader.rate, reader.origin, packed=reader.packed)
         times = [shown.time for shown in clock.present(reader.shots())]
         self._outcome = reader.outcome()
@@ -204,26 +201,21 @@ class Video:
         self._notes += [*clock.notes, f"decoded from the start: {timeline.reason}"]
         if not times:
             raise VideoError("empty", reader.name, "not one frame could be decoded")
-        return times
+        return Moments.of_times(times)
 
     def _cut_start(self, timeline: Timeline) -> Timeline:
         """Leave out the pictures before the first one that can be decoded (recordings cut mid-way)."""
-        reader = self._reader
-        if isinstance(reader, ImageReader):
-            return timeline
-        frame = reader.first_frame()
-        reader.rewind()
-        if frame is None:
+        if not timeline.starts:
             raise VideoError(
-                "corrupt" if len(timeline) else "empty", reader.name, "not one frame could be decoded"
+                "corrupt" if len(timeline) else "empty", self._reader.name, "not one frame could be decoded"
             )
-        place = -1 if frame.pts is None else int(np.searchsorted(timeline.pts_N, frame.pts))
-        if place < 0 or place >= len(timeline) or timeline.pts_N[place] != frame.pts:
-            return Timeline(*_fields(timeline), reason="the decoder gives other timestamps than the packets")
+        first = timeline.first_pts
+        place = -1 if first is None else int(np.searchsorted(timeline.pts_N, first))
+        if place < 0 or place >= len(timeline) or timeline.pts_N[place] != first:
+            return replace(timeline, reason="the decoder gives other timestamps than the packets")
         if place:
             self._notes.append(f"{place} pictures before the first decodable one are not shown")
-        pts_N, length_N, key_pts_K, key_dts_K = _fields(timeline)
-        return Timeline(pts_N[place:], length_N[place:], key_pts_K, key_dts_K)
+        return replace(timeline, pts_N=timeline.pts_N[place:], length_N=timeline.length_N[place:])
 
     def _pictures(self, wanted: list[int]) -> Iterable[Picture]:
         reader = self._reader
@@ -242,23 +234,6 @@ class Video:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _fields(
-    timeline: Timeline,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    return timeline.pts_N, timeline.length_N, timeline.key_pts_K, timeline.key_dts_K
-
-
-def _shown_at(times: list[Fraction], second: float | Fraction) -> int:
-    """Index of the last frame at or before `second`; the first one where there is none before it."""
-    try:
-        moment = Fraction(second)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"a time must be a number of seconds, got {second}") from error
-    if isinstance(second, float):
-        moment += SNAP
-    return max(0, bisect_right(times, moment) - 1)
 
 
 def decode(

@@ -20,6 +20,9 @@ MAX_READ_ERRORS = 8
 MAX_REFUSED_IN_A_ROW = 20_000
 """Refused packets in a row after which a file is given up: a small one can hold millions of them."""
 
+MAX_START_PACKETS = 256
+"""Packets after which a file from which no picture has come is not tried further."""
+
 EMPTY_BYTES = 1
 """Packets of at most this many bytes hold no picture: AVI writers mark dropped frames so."""
 
@@ -96,8 +99,8 @@ class FileReader:
         self.num_packets_all += 1
         if packet.is_discard:
             return
-        self.num_packets += count_pictures(self.source.stream.codec_context.name, packet)
-        stamp = packet.dts if packet.pts is None or "avi" in self.source.formats else packet.pts
+        self.num_packets += count_pictures(self.source.codec, packet)
+        stamp = packet.dts if packet.pts is None or self.source.is_avi else packet.pts
         if stamp is not None:
             end = stamp + (packet.duration or 0)
             self.end_ticks = end if self.end_ticks is None else max(self.end_ticks, end)
@@ -107,7 +110,7 @@ class FileReader:
         context = self.source.stream.codec_context
         ending = packet is None or packet.size == 0
         if packet is not None and not ending:
-            self.suspicion.look_at(packet, context.name)
+            self.suspicion.look_at(packet, self.source.codec)
         for _ in range(MAX_READ_ERRORS):
             try:
                 frames = context.decode(None if ending else packet)
@@ -158,14 +161,14 @@ class FileReader:
             yield replace(held, corrupt=True)
 
     def first_frame(self) -> VideoFrame | None:
-        """The first picture that can be decoded, None where there is none among the first 256 packets."""
+        """The first picture that can be decoded, None where there is none among the first packets."""
         packets = self.packets()
         try:
             for number, packet in enumerate(packets):
                 frames = self.decode(packet)
                 if frames:
                     return frames[0]
-                if number >= 256:
+                if number >= MAX_START_PACKETS:
                     return None
         finally:
             packets.close()

@@ -156,6 +156,8 @@ class Source:
         self.container = self._open(target, head)
         try:
             self.stream: VideoStream = self._choose_stream()
+            self.codec = self.stream.codec_context.name
+            self.is_avi = "avi" in self.formats
             self._check_header()
             self._configure()
         except VideoError:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vadis.records import VideoError
-from vadis.video.reader import FileReader, count_pictures
+from vadis.video.reader import MAX_START_PACKETS, FileReader, count_pictures
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Timeline:
     pts_N: int64 ticks, increasing; length_N: durations in ticks (0 where unknown).
     key_pts_K, key_dts_K: PTS (increasing) and DTS of the packets from which decoding can start.
     reason: why the PTS cannot be trusted, so that only decoding from the start gives the right answer;
-    None where they can.
+    None where they can. starts: whether a picture came out of the decoder, fed with the first packets;
+    first_pts: that picture's PTS, None where it has none.
     """
 
     pts_N: NDArray[np.int64]
@@ -27,6 +28,8 @@ class Timeline:
     key_pts_K: NDArray[np.int64]
     key_dts_K: NDArray[np.int64]
     reason: str | None = None
+    starts: bool = True
+    first_pts: int | None = None
 
     def __len__(self) -> int:
         return len(self.pts_N)
@@ -42,19 +45,25 @@ class Timeline:
 
 
 def read_timeline(reader: FileReader) -> Timeline:
-    """Read all packets of an opened file (32 bytes of memory per picture) and rewind it.
+    """Read all packets of a newly opened file (32 bytes of memory per picture); it is left at its end.
 
-    Raises VideoError: too_large where there are more packets than `limits.max_frames`, timeout.
+    The first packets are decoded on the way, until a picture comes out. Raises VideoError: too_large where
+    there are more packets than `limits.max_frames`, timeout.
     """
-    codec = reader.source.stream.codec_context.name
+    codec, has_b_frames = reader.source.codec, reader.source.stream.codec_context.has_b_frames
     pts, length, key_pts, key_dts = (array("q") for _ in range(4))
     reason: str | None = None
     reordered = False
     before: int | None = None
     limit = reader.limits.max_frames
+    refused = reader.num_refused
+    starts, first_pts = False, None
     packets = reader.packets()
     try:
-        for packet in packets:
+        for number, packet in enumerate(packets):
+            if not starts and number <= MAX_START_PACKETS:
+                frames = reader.decode(packet)
+                starts, first_pts = bool(frames), frames[0].pts if frames else None
             if packet.size == 0:
                 continue
             if limit is not None and reader.num_packets_all > limit:
@@ -80,10 +89,11 @@ def read_timeline(reader: FileReader) -> Timeline:
                 length.append(max(packet.duration or 0, 0))
     finally:
         packets.close()
+        reader.num_refused = refused  # the packets come again when pictures are fetched
     # with B-frames some PTS must go back in file order: else they were copied from the DTS (AVI, bad muxers)
-    if reason is None and not reordered and len(pts) > 1 and reader.source.stream.codec_context.has_b_frames:
+    if reason is None and not reordered and len(pts) > 1 and has_b_frames:
         reason = "the pictures are reordered, but the timestamps are not"
-    return _sorted(pts, length, key_pts, key_dts, reason)
+    return replace(_sorted(pts, length, key_pts, key_dts, reason), starts=starts, first_pts=first_pts)
 
 
 def _sorted(
