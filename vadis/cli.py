@@ -845,8 +845,8 @@ def evaluate(
     protocol: Annotated[
         str,
         typer.Option(
-            help="1x1, 10x1, 20x1, 1x3, 10x3, 10x3-nonlocal, 10x3-charades, 25x1, 25x10, 20x4, whole, dense, or "
-            "CLIPSxCROPS with 1, 3, 4 or 10 crops (docs/evaluation.md)."
+            help="1x1, 10x1, 20x1, 1x3, 10x3, 10x3-nonlocal, 10x3-charades, 25x1, 25x10, 20x4, whole, dense, "
+            "or CLIPSxCROPS with 1, 3, 4 or 10 crops (docs/evaluation.md)."
         ),
     ] = "10x3",
     combine: Annotated[

@@ -31,7 +31,7 @@ from vadis.formats import use_utf8
 from vadis.formats.table import spell_out
 from vadis.models import MODELS, create_model, weights
 from vadis.models.contract import VideoModel
-from vadis.records import Dataset, EvaluationCard
+from vadis.records import Dataset, EvaluationCard, VadisError
 from vadis.video.write import part_file
 
 NAMED = 20  # failures that are said before "and N more"
@@ -72,6 +72,7 @@ def run_evaluate(job: EvaluateJob) -> int:
     models = _list_models(job, splits)
     if job.scores is not None and len(splits) > 1:
         raise ValueError("--scores writes one split; evaluate the splits one by one")
+    _check_out(job.out)
     use_utf8(sys.stdout)
     cards: list[EvaluationCard] = []
     dataset: Dataset | None = None
@@ -99,6 +100,16 @@ def run_evaluate(job: EvaluateJob) -> int:
         if path is not None and not job.quiet:
             print(f"wrote {path}", file=sys.stderr)
     return 1 if card.failures else 0
+
+
+def _check_out(out: Path | None) -> None:
+    """A card replaces a card, nothing else: the .json beside a model file says where its weights are from."""
+    if out is None or not out.exists():
+        return
+    try:
+        read_card(out)
+    except VadisError as error:
+        raise ValueError(f"{out} holds something else than a card; name another file for --out") from error
 
 
 def _list_splits(job: EvaluateJob) -> list[str | None]:
