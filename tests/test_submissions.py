@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from vadis.cli import app
 from vadis.metrics.activitynet import Segments, average_recall, detection_average_precisions
 from vadis.metrics.ava import AvaRows, average_precisions
 from vadis.metrics.charades import active_moments, classify, localize
@@ -289,7 +291,7 @@ def test_a_dataset_knows_its_kind(tmp_path: Path, dataset: str, kind: str) -> No
     assert kind_for(made) == kind
     assert write_submission(None, tmp_path / "s", made, draw(0, 4, made.num_classes)) == 4
     text = (tmp_path / "s").read_text()
-    assert ("g2" if kind == "kinetics" else "2.mp4" if kind == "moments" else "id2") in text
+    assert ("2.mp4" if kind == "moments" else "id2") in text
 
 
 def test_kinds_by_name(tmp_path: Path) -> None:
@@ -312,3 +314,29 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
         write_kinetics(tmp_path / "s.json", ["a"], [[1.0, np.inf]], ["x", "y"])
     assert [path.name for path in tmp_path.iterdir()] == ["s.json"]
     assert (tmp_path / "s.json").read_text() == "before"
+
+
+def test_from_the_scores_of_an_evaluation(tmp_path: Path) -> None:
+    ids = [f"abcDEF-_{n:03d}_000010_000020" for n in range(4)]
+    scores_NK = draw(0, 4, 157)
+    scores_NK[2] = np.nan
+    moments_NTK = draw(1, 4, 25, 157)
+    arrays = {"ids": np.array(ids), "class_names": np.array([f"c{k}" for k in range(157)])}
+    np.savez(tmp_path / "s.npz", scores_NK=scores_NK, moments_NTK=moments_NTK, **arrays)
+    words = ["score", "submission", str(tmp_path / "s.npz"), "--kind"]
+    ran = CliRunner().invoke(app, [*words, "kinetics", "--out", str(tmp_path / "k.json")])
+    assert ran.exit_code == 0, ran.output
+    assert "3 videos; 1 videos without scores are left out" in ran.stderr
+    assert next(iter(json.loads((tmp_path / "k.json").read_text())["results"])) == "abcDEF-_000"
+    ran = CliRunner().invoke(app, [*words, "charades_localize", "--out", str(tmp_path / "l.txt")])
+    assert ran.exit_code == 0, ran.output
+    assert len((tmp_path / "l.txt").read_text().splitlines()) == 100
+    np.savez(tmp_path / "s.npz", scores_NK=scores_NK, **arrays)
+    ran = CliRunner().invoke(app, [*words, "charades_localize", "--out", str(tmp_path / "l.txt")])
+    assert ran.exit_code == 1
+    assert "evaluate with --protocol dense" in ran.stderr
+    (tmp_path / "s.npz").write_bytes(b"no archive")
+    ran = CliRunner().invoke(app, [*words, "kinetics", "--out", str(tmp_path / "k.json")])
+    assert ran.exit_code == 1
+    assert "s.npz: this is no file of `vadis evaluate --scores`" in ran.stderr
+    assert CliRunner().invoke(app, [*words, "ava", "--out", "x"]).exit_code == 2

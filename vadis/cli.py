@@ -771,6 +771,24 @@ def score_kinetics(
     _exit(run_score, score, truth, predictions, subset)
 
 
+@score_app.command("submission")
+def score_submission(
+    scores: Annotated[Path, typer.Argument(metavar="SCORES.npz", help="From `vadis evaluate --scores`.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="kinetics, activitynet_classification, charades_classify, charades_localize (of --protocol "
+            "dense), moments, something_v1 or something_v2."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file for the challenge.")],
+) -> None:
+    """Write a challenge's submission file from the scores of an evaluation; no digit is rounded."""
+    from vadis.scoring.submissions import run_submission
+
+    _exit(run_submission, scores, kind, out)
+
+
 @data_app.command("make")
 def data_make(
     benchmark: Annotated[

@@ -22,8 +22,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import sys
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +37,7 @@ from vadis.metrics.charades import NUM_CLASSES, NUM_MOMENTS
 from vadis.metrics.classification import Floats
 from vadis.metrics.tubes import ActVideo, Tube
 from vadis.records import Dataset, Span
+from vadis.scoring.files import ScoreFileError
 from vadis.video.write import part_file
 
 FilePath = str | os.PathLike[str]
@@ -294,50 +299,31 @@ def write_ucf24_tubes(
     return len(videos)
 
 
-Writer = Callable[[FilePath, Dataset, Floats], int]
+Writer = Callable[[FilePath, Sequence[str], Floats, Sequence[str]], int]
+"""path, ids, scores, class_names -> how many."""
+
+CLIP_ID = re.compile(r"(.+)_\d{6}_\d{6}")  # a clip of Kinetics: the video, its first and its last second
 
 
-def _kinetics(path: FilePath, dataset: Dataset, scores: Floats) -> int:
-    ids = [example.group or example.id for example in dataset.examples]
-    return write_kinetics(path, ids, scores, dataset.class_names)
+def _kinetics(path: FilePath, ids: Sequence[str], scores_NK: Floats, class_names: Sequence[str]) -> int:
+    videos = [match[1] if (match := CLIP_ID.fullmatch(name)) else name for name in ids]
+    return write_kinetics(path, videos, scores_NK, class_names)
 
 
-def _activitynet(path: FilePath, dataset: Dataset, scores: Floats) -> int:
-    return write_activitynet_classification(path, _ids(dataset), scores, dataset.class_names)
-
-
-def _classify(path: FilePath, dataset: Dataset, scores: Floats) -> int:
-    return write_charades_classify(path, _ids(dataset), scores)
-
-
-def _localize(path: FilePath, dataset: Dataset, scores: Floats) -> int:
-    return write_charades_localize(path, _ids(dataset), scores)
-
-
-def _moments(path: FilePath, dataset: Dataset, scores: Floats) -> int:
-    files = [example.video for example in dataset.examples]
-    return write_moments(path, files, scores, dataset.class_names)
-
-
-def _something_v1(path: FilePath, dataset: Dataset, scores: Floats) -> int:
-    return write_something(path, _ids(dataset), scores, dataset.class_names)
-
-
-def _something_v2(path: FilePath, dataset: Dataset, scores: Floats) -> int:
-    return write_something(path, _ids(dataset), scores)
+def _something_v2(path: FilePath, ids: Sequence[str], scores_NK: Floats, class_names: Sequence[str]) -> int:
+    return write_something(path, ids, scores_NK)
 
 
 KINDS: dict[str, Writer] = {
     "kinetics": _kinetics,
-    "activitynet_classification": _activitynet,
-    "charades_classify": _classify,
-    "charades_localize": _localize,
-    "moments": _moments,
-    "something_v1": _something_v1,
+    "activitynet_classification": write_activitynet_classification,
+    "charades_classify": lambda path, ids, scores, names: write_charades_classify(path, ids, scores),
+    "charades_localize": lambda path, ids, scores, names: write_charades_localize(path, ids, scores),
+    "moments": write_moments,
+    "something_v1": write_something,
     "something_v2": _something_v2,
 }
-"""What `write_submission` can write from scores alone; boxes, intervals and tubes have functions of their
-own."""
+"""What can be written from scores alone; boxes, intervals and tubes have functions of their own."""
 
 
 def kind_for(dataset: Dataset) -> str:
@@ -360,13 +346,38 @@ def write_submission(kind: str | None, path: FilePath, dataset: Dataset, scores_
     Raises ValueError for an unknown kind and for shapes that do not fit.
     """
     kind = kind_for(dataset) if kind is None else kind
+    ids = [example.video if kind == "moments" else example.id for example in dataset.examples]
+    return _writer(kind)(path, ids, np.asarray(scores_NK, np.float64), dataset.class_names)
+
+
+def _writer(kind: str) -> Writer:
     if kind not in KINDS:
         raise ValueError(f"no submission is of the kind {kind!r}; there are {', '.join(KINDS)}")
-    return KINDS[kind](path, dataset, np.asarray(scores_NK, np.float64))
+    return KINDS[kind]
 
 
-def _ids(dataset: Dataset) -> list[str]:
-    return [example.id for example in dataset.examples]
+def run_submission(scores: Path, kind: str, out: Path) -> int:
+    """`vadis score submission`: from the file of `vadis evaluate --scores`. Returns the exit code.
+
+    Raises ScoreFileError where the file is not one of those, or lacks what the kind needs.
+    """
+    write = _writer(kind)
+    wanted = "moments_NTK" if kind == "charades_localize" else "scores_NK"
+    try:
+        with np.load(scores, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in ("ids", "class_names", wanted) if name in arrays}
+    except (ValueError, zipfile.BadZipFile, EOFError):
+        raise ScoreFileError(scores, 0, "this is no file of `vadis evaluate --scores`") from None
+    if "ids" not in found or "class_names" not in found:
+        raise ScoreFileError(scores, 0, "this is no file of `vadis evaluate --scores`: there are no ids")
+    if wanted not in found:
+        how = "evaluate with --protocol dense" if kind == "charades_localize" else "evaluate with --scores"
+        raise ScoreFileError(scores, 0, f"there are no {wanted} in it; {how}")
+    number = write(out, found["ids"].tolist(), found[wanted], found["class_names"].tolist())
+    left_out = len(found["ids"]) - number // (NUM_MOMENTS if kind == "charades_localize" else 1)
+    sys.stderr.write(f"wrote {out}: {number:,} {'lines' if out.suffix != '.json' else 'videos'}")
+    sys.stderr.write(f"; {left_out:,} videos without scores are left out\n" if left_out else "\n")
+    return 0
 
 
 def _check(ids: Sequence[str], scores_NK: ArrayLike, num_classes: int) -> Floats:
