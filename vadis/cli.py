@@ -558,6 +558,24 @@ def tables(
 
 
 @app.command()
+def reproduce(
+    table: Annotated[str, typer.Argument(help="A published table (`vadis tables` lists them).")],
+    results: Annotated[
+        Path | None, typer.Option(help="Folder with cards of `vadis evaluate` and runs of `vadis transfer`.")
+    ] = None,
+    data: Annotated[Path, typer.Option(help="Folder with a folder for each dataset.")] = Path("data"),
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time each network on one clip, and say how long it all takes.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """A published table beside what you measured, and what is missing: weights, data, hours, commands."""
+    from vadis.tables.reproduce import run_reproduce
+
+    _exit(run_reproduce, table, results, data, measure, as_json, lambda: _Interrupt.came)
+
+
+@app.command()
 def doctor(as_json: JsonOption = False) -> None:
     """Versions, devices, decoders, cache, weights, disk; what is wrong, and how to mend it."""
     from vadis.doctor import run_doctor
