@@ -951,6 +951,29 @@ def evaluate(
 
 
 @app.command()
+def ladder(
+    benchmark: Annotated[str, typer.Argument(metavar="shapes", help="The clips to climb on.")] = "shapes",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for clips, runs, table, picture.")] = Path(
+        "ladder"
+    ),
+    networks: Annotated[str | None, typer.Option(help="Some of them: fr2d_18,r3d_18 (default: all).")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each network, with seeds 0, 1 ...")] = 1,
+    clips_per_class: Annotated[
+        int, typer.Option(min=3, help="Two thirds to train on, the rest to test.")
+    ] = 300,
+    size: Annotated[int, typer.Option(min=32, help="Side of the clips in pixels.")] = 48,
+    frames: Annotated[int, typer.Option(min=4, help="Frames of a clip.")] = 16,
+    epochs: Annotated[float, typer.Option(min=0.1, help="How often each clip is seen.")] = 4.0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode.")] = 1,
+) -> None:
+    """Train and test the small form of every network with one budget: who sees motion, who sees its order?"""
+    from vadis.ladder import Budget, run
+
+    budget = Budget(clips_per_class, size, frames, epochs)
+    _exit(run, benchmark, out, networks, seeds, workers, budget)
+
+
+@app.command()
 def compare(
     cards: Annotated[
         list[Path], typer.Argument(metavar="CARD...", help="Cards of `vadis evaluate` (.json).")
@@ -968,6 +991,79 @@ def compare(
     from vadis.evaluation.comparison import run_compare
 
     _exit(run_compare, cards, measure, out, html, csv)
+
+
+@app.command()
+def train(
+    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help=DATA_HELP)],
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", "-r", help="How to train (`vadis recipes list`).")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="A network (`vadis models`), trained by a small default recipe."),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(help="What it starts from: k400 and other weights, imagenet, none, or a .safetensors file."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe: optim.lr=0.05."),
+    ] = None,
+    name: AsOption = None,
+    split: SplitOption = None,
+    validation: Annotated[
+        list[Path] | None, typer.Option("--val", help="Validate on this; one for each DATA.")
+    ] = None,
+    hold_out: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share to validate on, where DATA has no part for that.")
+    ] = 0.2,
+    same: Annotated[
+        Path | None, typer.Option(help="Several DATA: classes that mean the same (.csv: dataset,class,means).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the run (default: runs/train/NAME-N).")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Two steps and validations of the tiny network: does all fit?")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what will be done and how long it takes; train nothing.")
+    ] = False,
+    device: Annotated[Device | None, typer.Option(help="Where to compute (default: the recipe's).")] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train or fine-tune a network; leaves best.safetensors, which `vadis predict --model` takes.
+
+    Stopped at any moment, the same command with --out and --resume goes on to the same weights. Clips that
+    cannot be read are skipped and named; then the exit code is 1.
+    """
+    from vadis.training.run import TrainJob, run_train
+
+    job = TrainJob(
+        data=tuple(data),
+        recipe=recipe,
+        model=model,
+        init=init,
+        settings=tuple(settings or ()),
+        name=name,
+        split=split,
+        validation=tuple(validation or ()),
+        hold_out=hold_out,
+        same=same,
+        out=out,
+        resume=resume,
+        smoke=smoke,
+        plan=plan,
+        device=None if device is None else device.value,
+        as_json=as_json,
+        quiet=quiet,
+        asked_to_stop=lambda: _Interrupt.came,
+    )
+    _exit(run_train, job)
 
 
 @data_app.command("scan")
