@@ -13,11 +13,13 @@ from typer.testing import CliRunner
 from vadis import cookbook
 from vadis.cli import app
 from vadis.config import Recipe, list_fields, override, recipe_from_dict
+from vadis.data.augment import MultiScaleCrop, ShortSide
 from vadis.data.clips import RULES
 from vadis.models import MODELS, create_model, list_models
 from vadis.models.catalogue import results_of
 from vadis.models.inflate import image_name
 from vadis.recipes import RECIPES, WITHOUT, default_recipe, make_recipe
+from vadis.training.feeding import make_steps
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = list(csv.DictReader((ROOT / "tests" / "golden" / "recipes.csv").read_text("utf-8").splitlines()))
@@ -118,6 +120,18 @@ def test_a_recipes_network_has_what_the_recipe_names(name: str) -> None:
         assert hasattr(model, "forward_dense")
     crop, size = recipe.data.crop, recipe.data.size
     assert (crop or 0) <= (size or math.inf)
+
+
+def test_a_crop_of_many_scales_is_cut_from_large_frames() -> None:
+    recipe = make_recipe("resnet3d_18_k400")
+    spec = create_model("resnet3d_18", tiny=True, **recipe.model.options).spec
+    scale, crop, _ = make_steps(recipe.data.augment, spec, ("walk", "run"))
+    assert scale == ShortSide(240, 240)
+    assert crop == MultiScaleCrop(112, recipe.data.augment.scales)
+    eco = make_recipe("eco_lite_k400")
+    assert make_steps(eco.data.augment, create_model("eco_lite", tiny=True).spec, ("walk", "run"))[0] == (
+        ShortSide(256, 256)
+    )
 
 
 def test_every_network_has_a_recipe_or_a_reason() -> None:

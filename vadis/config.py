@@ -27,9 +27,10 @@ class Augment:
 
     crop: "short_side" resizes so that the short side is drawn from `short_side` pixels (None: from the spec's
     size to 1.25 times it; `inverse` draws 1 / side uniformly, as SlowFast does) and cuts a random square;
-    "resized" is Inception's crop with `area` and `aspect`; "multi_scale" is TSN's, with `scales`; "centre"
-    has no chance in it. colour: brightness, contrast, saturation, hue as `vadis.data.augment.ColourJitter`
-    takes them. grey, flip: probabilities; `flip_labels` exchanges classes that speak of left and right.
+    "resized" is Inception's crop with `area` and `aspect`; "multi_scale" is TSN's, with `scales`, of frames
+    whose short side is drawn from `short_side` (None: the spec's size); "centre" has no chance in it.
+    colour: brightness, contrast, saturation, hue as `vadis.data.augment.ColourJitter` takes them. grey, flip:
+    probabilities; `flip_labels` exchanges classes that speak of left and right.
     mixup, cutmix: the alpha of the Beta distribution, 0 is off; where both are on, each batch takes one of
     them.
     """

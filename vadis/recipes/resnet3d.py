@@ -38,7 +38,7 @@ def kinetics(model: str) -> Recipe:
             num_frames=16,
             crop=112,
             batch_size=256,
-            augment=Augment(crop="multi_scale", scales=SCALES),
+            augment=Augment(crop="multi_scale", short_side=(240, 240), scales=SCALES),
         ),
         model=ModelConfig(name=model, options=options),
         optim=OptimConfig(lr=0.1, weight_decay=1e-3, length=200, schedule="plateau", gamma=0.1, patience=10),

@@ -42,13 +42,14 @@ def make_steps(
     or right, clips are not mirrored then.
     """
     steps: list[Step] = []
-    smallest, largest = augment.short_side or (spec.size, round(spec.size * 1.25))
+    jitter = round(spec.size * 1.25) if augment.crop == "short_side" else spec.size
+    smallest, largest = augment.short_side or (spec.size, jitter)
     if augment.crop == "short_side":
         steps += [ShortSide(smallest, largest, augment.inverse), RandomCrop(spec.crop)]
     elif augment.crop == "resized":
         steps.append(ResizedCrop(spec.crop, augment.area, augment.aspect))
     elif augment.crop == "multi_scale":
-        steps += [ShortSide(spec.size, spec.size), MultiScaleCrop(spec.crop, augment.scales)]
+        steps += [ShortSide(smallest, largest, augment.inverse), MultiScaleCrop(spec.crop, augment.scales)]
     else:
         steps += [ShortSide(spec.size, spec.size), CentreCrop(spec.crop)]
     if any(augment.colour):
