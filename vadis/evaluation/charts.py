@@ -107,7 +107,7 @@ def _overview(confusion: Confusion, num_classes: int) -> str:
             share_KK[true, seen] = count / totals[true]
     picture_HWC = np.zeros((num_classes, num_classes, 4), np.uint8)
     picture_HWC[..., :3] = _ACCENT
-    picture_HWC[..., 3] = np.rint(255 * np.sqrt(share_KK))  # a root: rare confusions are to be seen
+    picture_HWC[..., 3] = np.rint(255 * share_KK**0.4)  # a power: rare confusions are to be seen
     scale = max(1, _OVERVIEW // num_classes)
     return picture_uri(picture_HWC.repeat(scale, 0).repeat(scale, 1), "PNG")
 

@@ -45,9 +45,9 @@ h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2.2rem 0 .6rem}p{margin:
 .big div{min-width:6.5rem}.big b{display:block;font-size:1.9rem;line-height:1.2;font-weight:600}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;vertical-align:top;padding:.28rem .8rem .28rem 0;
-border-bottom:1px solid var(--line);overflow-wrap:anywhere}th{font-weight:500;color:var(--soft)}
+border-bottom:1px solid var(--line);overflow-wrap:break-word}th{font-weight:500;color:var(--soft)}
 table.facts th{width:11rem}td.n,th.n{text-align:right;white-space:nowrap}
-code{font:12.5px ui-monospace,monospace}
+code{font:12.5px ui-monospace,monospace;overflow-wrap:anywhere}td bdi{overflow-wrap:anywhere}
 .wide{overflow-x:auto}svg text{font:11px system-ui,sans-serif;fill:var(--ink)}
 .ground{fill:var(--ground)}.right{fill:var(--right)}.wrong{fill:var(--wrong)}
 .dot{fill:var(--bar);fill-opacity:.75}
@@ -154,7 +154,7 @@ def _warnings(card: EvaluationCard) -> str:
             f"{card.num_missing} missing, {card.num_unreadable} unreadable."
         )
     if card.damaged:
-        lines.append(f"{len(card.damaged)} examples are damaged or end early, and were scored.")
+        lines.append(f"Damaged, or ending early, and scored all the same: {len(card.damaged)}.")
     return "".join(f'<p class="warn">{escape(line)}</p>' for line in [*lines, *card.notes])
 
 

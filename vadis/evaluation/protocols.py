@@ -75,8 +75,10 @@ class EvaluationProtocol:
     def describe(self) -> str:
         """The protocol in words and numbers, for a person who has to do the same elsewhere."""
         spec = self.spec
-        clips = "1 clip" if self.num_clips == 1 else f"{self.num_clips} clips"
-        words = [f"{clips} {_WHERE[self.rule.name]}"]
+        where = _WHERE[self.rule.name]
+        if self.num_clips == 1:
+            where = _SINGLE.get(self.rule.name, where)
+        words = [f"{self.num_clips} clip{'' if self.num_clips == 1 else 's'} {where}"]
         if self.rule.at_most is not None:
             words[0] += f", at most {self.rule.at_most} frames"
         if spec is not None:
@@ -88,7 +90,8 @@ class EvaluationProtocol:
         else:
             side = ""
         words.append(f"{_CROPS[self.crops]}{side}")
-        words.append(_COMBINED[self.combine] + (f" of {self.num_views} views" if self.num_views > 1 else ""))
+        views = f"{self.num_views} views" if self.num_views > 1 else "one view"
+        words.append(_COMBINED[self.combine].format(views=views))
         return "; ".join(words)
 
     def to_dict(self) -> dict[str, object]:
@@ -111,7 +114,7 @@ class EvaluationProtocol:
 
 
 _WHERE = {
-    "uniform": "evenly from the first to the last possible start (a single one in the middle)",
+    "uniform": "evenly from the first to the last possible start",
     "segments": "whose frames are spread over the video",
     "slowfast": "by SlowFast's rule (start k at room x k / clips)",
     "slowfast_charades": "by SlowFast's rule for Charades (starts rounded, the last ends with the video)",
@@ -121,6 +124,7 @@ _WHERE = {
     "tsn": "in the middles of equal parts (TSN)",
     "moments": "about the times k / clips of the video",
 }
+_SINGLE = {"uniform": "in the middle"}
 _CROPS: dict[Crops, str] = {
     "none": "whole frames",
     "centre": "centre crop",
@@ -130,10 +134,10 @@ _CROPS: dict[Crops, str] = {
     "ten": "4 corners and the centre, each also mirrored",
 }
 _COMBINED: dict[Combine, str] = {
-    "softmax": "softmax, averaged",
-    "logits": "logits, averaged, then softmax",
-    "max": "the best logit of any view",
-    "sigmoid": "sigmoid, averaged",
+    "softmax": "softmax averaged over {views}",
+    "logits": "logits averaged over {views}, then softmax",
+    "max": "the best logit of {views}",
+    "sigmoid": "sigmoid averaged over {views}",
 }
 
 PROTOCOLS: dict[str, EvaluationProtocol] = {
