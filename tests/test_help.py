@@ -31,6 +31,7 @@ def run_and_list_modules(*arguments: str) -> tuple[subprocess.CompletedProcess[s
         ["--help"],
         ["--version"],
         ["predict", "--help"],
+        ["train", "--help"],
         ["probe", "--help"],
         ["models", "--help"],
         ["weights", "--help"],

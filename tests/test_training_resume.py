@@ -33,6 +33,7 @@ def chancy_recipe() -> Recipe:
 
 def one_run(clips: Path, out: Path, resume: bool = False) -> None:
     """The run that the tests kill: 8 clips, 3 a step, 3 epochs, validated after each."""
+    multiprocessing.set_start_method("fork", force=True)  # workers that need no imports either
     validation = opened(clips, "val", 4, 100)
     train(opened(clips, "train", 8, 0), chancy_recipe(), out, validation=validation, resume=resume)
 

@@ -1005,7 +1005,7 @@ def train(
     ] = None,
     init: Annotated[
         str | None,
-        typer.Option(help="What it starts from: k400 and other weights, imagenet, none, or a .safetensors file."),
+        typer.Option(help="What it starts from: k400 or other weights, imagenet, none, a .safetensors file."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -1020,7 +1020,7 @@ def train(
         float, typer.Option(min=0, max=0.9, help="Share to validate on, where DATA has no part for that.")
     ] = 0.2,
     same: Annotated[
-        Path | None, typer.Option(help="Several DATA: classes that mean the same (.csv: dataset,class,means).")
+        Path | None, typer.Option(help="Several DATA: which classes are one (.csv: dataset,class,means).")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the run (default: runs/train/NAME-N).")

@@ -19,6 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vadis.data.union import name_apart
 from vadis.models import VideoModel
 from vadis.records import Dataset, Example
 
@@ -61,8 +62,8 @@ def join_datasets(datasets: Sequence[Dataset]) -> tuple[Dataset, tuple[Head, ...
     owners: list[int] = []
     groups: dict[str, tuple[int, ...]] = {}
     multi_label = any(dataset.multi_label for dataset in datasets)
-    for number, dataset in enumerate(datasets):
-        name, start = _fresh(dataset.name, [head.name for head in heads]), len(class_names)
+    for number, (name, dataset) in enumerate(zip(name_apart(datasets), datasets, strict=True)):
+        start = len(class_names)
         kind: HeadKind = "multi_label" if dataset.multi_label else "class"
         heads.append(Head(name, start, start + dataset.num_classes, kind, dataset.class_names))
         class_names += [f"{name}: {each}" for each in dataset.class_names]
@@ -105,12 +106,3 @@ def cut_head(model: VideoModel, head: Head) -> VideoModel:
         cut.load_state_dict(state)
     cut.class_names, cut.options, cut.name = head.class_names, options, name
     return cut
-
-
-def _fresh(name: str, taken: Sequence[str]) -> str:
-    """The name, with a number behind it where it is taken."""
-    number, fresh = 1, name
-    while fresh in taken:
-        number += 1
-        fresh = f"{name}-{number}"
-    return fresh

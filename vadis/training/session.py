@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vadis.config import Recipe
 from vadis.data.loader import fingerprint
+from vadis.data.union import join_union
 from vadis.models import VideoModel
 from vadis.models.weights import save_model
 from vadis.records import DataError, Dataset
@@ -61,6 +62,7 @@ class Task:
 def make_task(train_sets: Sequence[Dataset], validations: Sequence[Dataset | None], recipe: Recipe) -> Task:
     """The datasets as one list of examples, by `loss.kind` and `model.heads`.
 
+    Several datasets become one by the union of their classes (`vadis.data.union`), or get a head each.
     Raises DataError where there is nothing to learn from, ValueError where loss and data do not go together.
     """
     for dataset in train_sets:
@@ -69,6 +71,13 @@ def make_task(train_sets: Sequence[Dataset], validations: Sequence[Dataset | Non
     for dataset, other in zip(train_sets, validations, strict=True):
         if other is not None and other.class_names != dataset.class_names:
             raise DataError(f"{dataset.name}: the validation part has other classes than the training part")
+    if len(train_sets) > 1 and recipe.model.heads == "union":
+        # what is not validated takes part without examples, so that the classes are the same
+        others = [
+            other or replace(each, examples=()) for each, other in zip(train_sets, validations, strict=True)
+        ]
+        held_out = join_union(others).dataset if any(validations) else None
+        train_sets, validations = [join_union(train_sets).dataset], [held_out]
     if len(train_sets) > 1:
         if recipe.loss.kind != "auto":
             raise ValueError(f'several datasets go with loss.kind "auto", not {recipe.loss.kind!r}')
