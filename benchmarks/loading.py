@@ -4,13 +4,15 @@ Run: python benchmarks/loading.py [--videos 24] [--epochs 2] [--json]
 340x256 pixels, 30 frames a second, H.264 with x264's defaults (a keyframe every 250 frames at most); a clip
 is 32 frames of stride 2 from a random place, a random crop of 224 pixels, batches of 8 from 2 workers. All
 ways run in PyTorch's DataLoader with the same clips and the same crops and hand over uint8; frames other
-than ours are marked in the result. The first epoch warms up and is not counted. torchcodec and decord take
-part where they are installed.
+than ours are marked in the result. The ways take turns, epoch by epoch, so that a busy machine is as busy for
+each; the first epoch of each warms up and is not counted. Beside it stands the processor's time for a clip in
+one process, which other programs disturb less. torchcodec and decord take part where they are installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
@@ -125,15 +127,30 @@ def common_epochs(data: Common, epochs: int) -> Iterator[Iterator[torch.Tensor]]
         yield iter(batches)
 
 
-def measure(epochs: Iterator[Iterator[torch.Tensor]]) -> float:
-    """Clips per second, without the first epoch."""
-    clips, seconds = 0, 0.0
-    for number, epoch in enumerate(epochs):
-        start = time.perf_counter()
-        count = sum(len(batch) for batch in epoch)
-        if number:
-            clips, seconds = clips + count, seconds + time.perf_counter() - start
-    return clips / seconds
+def measure(ways: dict[str, Iterator[Iterator[torch.Tensor]]]) -> dict[str, float]:
+    """Clips per second of each way, epochs in turn, without the first of each."""
+    clips: dict[str, int] = dict.fromkeys(ways, 0)
+    seconds = dict.fromkeys(ways, 0.0)
+    for number in itertools.count():
+        for name, epochs in ways.items():
+            start = time.perf_counter()
+            epoch = next(epochs, None)
+            if epoch is None:
+                return {name: clips[name] / seconds[name] for name in ways}
+            count = sum(len(batch) for batch in epoch)
+            if number:
+                clips[name] += count
+                seconds[name] += time.perf_counter() - start
+    raise AssertionError
+
+
+def processor_time(one: Callable[[int], object], count: int) -> float:
+    """Milliseconds of the processor that a clip takes in this process, one thread."""
+    one(0)
+    start = time.process_time()
+    for index in range(count):
+        one(index)
+    return (time.process_time() - start) / count * 1000
 
 
 def difference(clips: ours.ClipDataset, data: Common) -> float:
@@ -171,7 +188,9 @@ def main() -> None:
     listed = Listed("benchmark", str(FOLDER), "train", ("x",), tuple(Example(n, n, (0,)) for n in names))
     spec = ClipSpec(num_frames=T, frame_stride=STRIDE, size=HEIGHT, crop=CROP)
     clips = ours.ClipDataset(listed, spec, rule=ClipRule("random"), steps=(RandomCrop(CROP),))
-    results = {"vadis": measure(our_epochs(clips, args.epochs + 1))}
+    torch.set_num_threads(1)
+    ways = {"vadis": our_epochs(clips, args.epochs + 1)}
+    processor = {"vadis": processor_time(lambda index: clips[ours.Draw(1, index)], len(clips))}
     skipped, wrong = {}, {}
     for name, read in WAYS.items():
         data = Common(clips, read)
@@ -182,13 +201,18 @@ def main() -> None:
             continue
         if apart > MAX_MEAN_DIFFERENCE:
             wrong[name] = round(apart, 1)
-        results[name] = measure(common_epochs(data, args.epochs + 1))
+        data.epoch = 1
+        processor[name] = processor_time(data.__getitem__, len(data))
+        ways[name] = common_epochs(data, args.epochs + 1)
+    results = measure(ways)
     if args.json:
-        print(json.dumps({"clips_per_second": results, "skipped": skipped, "wrong_frames": wrong}, indent=2))
+        found = {"clips_per_second": results, "processor_ms_per_clip": processor}
+        print(json.dumps({**found, "skipped": skipped, "wrong_frames": wrong}, indent=2))
         return
     for name, speed in results.items():
         note = f"  WRONG FRAMES ({wrong[name]} grey levels)" if name in wrong else ""
-        print(f"{name:24s} {speed:7.2f} clips/s   vadis is {results['vadis'] / speed:5.2f} x{note}")
+        shares = f"vadis is {results['vadis'] / speed:5.2f} x, {processor[name] / processor['vadis']:5.2f} x"
+        print(f"{name:24s} {speed:7.2f} clips/s  {processor[name]:6.1f} ms of the processor   {shares}{note}")
     for name, why in skipped.items():
         print(f"{name:24s} not run: {why}")
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
 from vadis.data.augment import Crops, Step, cut_views
@@ -186,7 +186,8 @@ class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
             views += cut_views(frames_TCHW, spec.crop, self.crops)
         times_NT = torch.from_numpy(loaded.times_T[loaded.indices_NT])
         times_VT = times_NT.repeat_interleave(len(views) // len(times_NT), 0)
-        return LoadedExample(draw, labels, torch.stack(views), loaded.num_damaged, loaded.short, times_VT)
+        pixels_VTCHW = views[0][None] if len(views) == 1 else torch.stack(views)  # a batch copies once more
+        return LoadedExample(draw, labels, pixels_VTCHW, loaded.num_damaged, loaded.short, times_VT)
 
 
 def generators(seed: int, draw: Draw) -> tuple[np.random.Generator, torch.Generator]:
@@ -217,7 +218,8 @@ class Collate:
             )
         spec = self.spec
         if loaded:
-            pixels = torch.cat([item.pixels_VTCHW for item in loaded])
+            # in a worker this fills shared memory at once, where torch.cat would be copied there
+            pixels = default_collate([item.pixels_VTCHW for item in loaded]).flatten(0, 1)
         else:
             shape = (0, spec.num_frames, spec.channels, spec.crop, spec.crop)
             pixels = torch.empty(shape, dtype=torch.uint8)
