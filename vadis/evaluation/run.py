@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from rich.text import Text
 from vadis.data.parts import list_split_pairs
 from vadis.data.scan import open_dataset
 from vadis.downloads import sha256_of
-from vadis.evaluation.calibration import Calibration, calibrate, judge_calibration
+from vadis.evaluation.calibration import calibrate, judge_calibration
 from vadis.evaluation.cards import average_cards, make_card, match_classes, read_card, write_card
 from vadis.evaluation.charts import interval_text, percent
 from vadis.evaluation.measures import TITLES
@@ -68,6 +69,8 @@ def run_evaluate(job: EvaluateJob) -> int:
     """Evaluate, print, write; 1 where examples could not be scored. Raises ValueError for wrong usage."""
     if job.calibrate and job.temperature is not None:
         raise ValueError("--calibrate chooses a temperature and --temperature applies one: give one of them")
+    if job.temperature is not None:
+        read_temperature(job.temperature)  # before the work, not after it
     splits = _list_splits(job)
     models = _list_models(job, splits)
     if job.scores is not None and len(splits) > 1:
@@ -83,7 +86,13 @@ def run_evaluate(job: EvaluateJob) -> int:
         if model is None or name != loaded:
             model, source_sha256 = load_model(name)
             loaded = name
-        cards.append(_evaluate_split(job, model, source_sha256, dataset, len(splits) > 1))
+        journal = None if job.out is None else _journal(job.out, split if len(splits) > 1 else None)
+        try:
+            cards.append(_evaluate_split(job, model, source_sha256, dataset, journal))
+        except KeyboardInterrupt:
+            if journal is not None and journal.exists():
+                print(f"what is scored is in {journal}; the same command goes on", file=sys.stderr)
+            raise
     card = cards[0] if len(cards) == 1 else average_cards(cards)
     if job.out is not None:
         write_card(card, job.out)
@@ -163,37 +172,37 @@ def _journal(out: Path, split: str | None) -> Path:
 
 
 def _evaluate_split(
-    job: EvaluateJob, model: VideoModel, source_sha256: str | None, dataset: Dataset, several: bool
+    job: EvaluateJob, model: VideoModel, source_sha256: str | None, dataset: Dataset, journal: Path | None
 ) -> EvaluationCard:
     protocol = make_protocol(job.protocol, model, combine=job.combine, multi_label=dataset.multi_label)
     match = match_classes(model, dataset, subset=job.subset)
+    if dataset.multi_label and (job.calibrate or job.temperature is not None):
+        raise ValueError(f"temperatures are for one label an example; {dataset.name} has several")
     if not job.quiet:
         said = f"{model.name} on {dataset.name} {dataset.split}: {len(dataset.examples):,} examples"
         print(spell_out(f"{said}; {protocol.describe()}"), file=sys.stderr)
-    journal = None if job.out is None else _journal(job.out, dataset.split if several else None)
     with _progress(job.quiet) as progress, _quiet_loader():
-        try:
-            scored = score_dataset(
-                model,
-                dataset,
-                protocol,
-                device=job.device,
-                precision=job.precision,
-                batch_size=job.batch_size,
-                workers=job.workers,
-                progress=progress,
-                columns=match.columns,
-                journal=journal,
-                asked_to_stop=job.asked_to_stop,
-            )
-        except KeyboardInterrupt:
-            if journal is not None:
-                print(f"what is scored is in {journal}; the same command goes on", file=sys.stderr)
-            raise
+        scored = score_dataset(
+            model,
+            dataset,
+            protocol,
+            device=job.device,
+            precision=job.precision,
+            batch_size=job.batch_size,
+            workers=job.workers,
+            progress=progress,
+            columns=match.columns,
+            journal=journal,
+            asked_to_stop=job.asked_to_stop,
+        )
     if job.scores is not None:
         write_scores(scored, dataset, job.scores)
     notes = tuple(note for note in (match.note, *(str(note) for note in dataset.notes)) if note)
-    found = _calibrate(job, scored)
+    found = None
+    if job.calibrate:
+        found = calibrate(scored.scores_NK, scored.labels, max_error=job.max_error)
+    elif job.temperature is not None:
+        found = judge_calibration(scored.scores_NK, scored.labels, *read_temperature(job.temperature))
     return make_card(
         model,
         dataset,
@@ -204,21 +213,18 @@ def _evaluate_split(
     )
 
 
-def _calibrate(job: EvaluateJob, scored: ScoredDataset) -> Calibration | None:
-    if not job.calibrate and job.temperature is None:
-        return None
-    if scored.multi_label:
-        raise ValueError("temperatures are for one label an example; these have several")
-    if job.calibrate:
-        return calibrate(scored.scores_NK, scored.labels, max_error=job.max_error)
+def read_temperature(text: str) -> tuple[float, float | None]:
+    """A temperature and, from a card made with --calibrate, its threshold. Raises ValueError, VadisError."""
     try:
-        return judge_calibration(scored.scores_NK, scored.labels, float(str(job.temperature)))
+        temperature, threshold = float(text), None
     except ValueError:
-        known = read_card(str(job.temperature)).calibration
-    if not known:
-        raise ValueError(f"{job.temperature}: this card has no calibration; make it with --calibrate")
-    threshold = (known.get("threshold") or {}).get("score")
-    return judge_calibration(scored.scores_NK, scored.labels, float(known["temperature"]), threshold)
+        found = read_card(text).calibration
+        if not found:
+            raise ValueError(f"{text}: this card has no calibration; make it with --calibrate") from None
+        temperature, threshold = float(found["temperature"]), (found.get("threshold") or {}).get("score")
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"a temperature is a positive number, not {text}")
+    return temperature, threshold
 
 
 def write_scores(scored: ScoredDataset, dataset: Dataset, path: Path) -> Path:

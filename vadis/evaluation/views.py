@@ -43,7 +43,7 @@ Sees = Callable[[Tensor], Tensor]
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _PIXELS_AT_ONCE = 2**23  # values of the views that go through a network together; a GPU takes 16 times more
 _LOADED_BYTES = 2**27  # of the views of one batch of the loader
-_MOST_EXAMPLES = 16
+_MOST_EXAMPLES = 8
 
 
 @dataclass(frozen=True)
