@@ -226,6 +226,27 @@ def test_openvino_starts_from_its_kept_network(model: nn.Module, monkeypatch: py
 
 @pytest.mark.slow
 @pytest.mark.skipif("openvino" not in USABLE, reason="openvino is not installed")
+@pytest.mark.skipif(sys.platform != "linux", reason="signal stacks of Linux")
+def test_a_signal_after_an_openvino_network_is_no_crash() -> None:
+    script = (
+        "import os, signal, threading\n"
+        "from vadis.engines import create_engine\n"
+        "from vadis.models import create_model\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('heard'))\n"
+        "model = create_model('i3d_inception', tiny=True)\n"
+        "kept = [create_engine(model, engine='openvino', shape_BCTHW=(1, 3, 9, 32, 32))]\n"
+        "thread = threading.Thread(target=kept.clear)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "print('alive')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["heard", "alive"]), done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("openvino" not in USABLE, reason="openvino is not installed")
 def test_openvino_reports_to_nobody() -> None:
     # a process of its own, outside CI's exemption from telemetry, with every child and connection refused
     script = (

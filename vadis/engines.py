@@ -22,6 +22,7 @@ Shapes: B batch, C channels, T frames, H W pixels, K classes.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import importlib
 import importlib.util
@@ -148,7 +149,8 @@ def _build_openvino(
     }
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
-    request = core.compile_model(network, "CPU", settings).create_infer_request()
+    with _signal_stack_kept():
+        request = core.compile_model(network, "CPU", settings).create_infer_request()
     busy = threading.Lock()  # a request holds the buffers of one run
 
     def run(clip_BCTHW: Tensor) -> Tensor:
@@ -158,6 +160,32 @@ def _build_openvino(
             return torch.from_numpy(request.get_output_tensor(0).data.copy())
 
     return run
+
+
+class _SignalStack(ctypes.Structure):
+    """stack_t of Linux: where the handlers of a thread's signals run."""
+
+    _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextlib.contextmanager
+def _signal_stack_kept() -> Iterator[None]:
+    """Put this thread's alternate stack for signals back as it was.
+
+    OpenVINO's CPU plugin sets one of its own and frees it with the network, putting back what it found; but
+    it puts it back for the thread that frees, and where that is another one, this thread is left with a stack
+    that no longer exists. Python's handlers run there, so the next Ctrl-C, or the end of a child process,
+    would end us with SIGSEGV.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    library, before = ctypes.CDLL(None), _SignalStack()
+    library.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        library.sigaltstack(ctypes.byref(before), None)
 
 
 def import_openvino() -> Any:
