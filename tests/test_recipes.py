@@ -5,9 +5,11 @@ import fnmatch
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from made_clips import made_dataset
 from typer.testing import CliRunner
 
 from vadis import cookbook
@@ -19,7 +21,10 @@ from vadis.models import MODELS, create_model, list_models
 from vadis.models.catalogue import results_of
 from vadis.models.inflate import image_name
 from vadis.recipes import RECIPES, WITHOUT, default_recipe, make_recipe
+from vadis.records import Dataset, Span
+from vadis.training import journal, train
 from vadis.training.feeding import make_steps
+from vadis.training.smoke import smoke_recipe
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = list(csv.DictReader((ROOT / "tests" / "golden" / "recipes.csv").read_text("utf-8").splitlines()))
@@ -227,3 +232,36 @@ def test_a_wrong_wish_is_told(words: list[str], said: str) -> None:
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 2
     assert said in result.output
+
+
+# Training, for two steps -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Dataset]:
+    """A training and a validation part of small videos, which have spans, too."""
+    root = tmp_path_factory.mktemp("bars")
+    return with_spans(made_dataset(root, 4)), with_spans(made_dataset(root, 2, "val", 100))
+
+
+def with_spans(dataset: Dataset) -> Dataset:
+    """Each label for 0.2 seconds in the middle of its video, for losses that ask frame by frame."""
+    examples = tuple(
+        replace(example, spans=(Span(0.1, 0.3, example.labels[0], dataset.class_names[example.labels[0]]),))
+        for example in dataset.examples
+    )
+    return replace(dataset, examples=examples)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_trains(
+    name: str, bars: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "draw_curves", lambda *arguments: None)  # most of a short run's time
+    recipe = make_recipe(name)
+    train_set, validation = bars
+    result = train(train_set, smoke_recipe(recipe), tmp_path / "run", validation=validation)
+    assert result.steps == 2
+    assert math.isfinite(result.history[-1]["train_loss"])
+    model = create_model(recipe.model.name, result.best)
+    assert model.class_names == train_set.class_names
