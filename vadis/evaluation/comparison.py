@@ -33,6 +33,9 @@ COLUMNS = (
 """Of the CSV; shares in [0, 1], seconds, bytes, multiply-adds in 10^9."""
 
 
+WIDTH = 200  # letters of a line where the output is no terminal
+
+
 @dataclass(frozen=True)
 class Row:
     """One card of a comparison: its file's name, the measure that is compared, its interval if it has one."""
@@ -85,7 +88,7 @@ def find_differences(rows: Sequence[Row]) -> list[str]:
             "the examples or their classes are not the same",
         ),
         ("classes", lambda row: row.card.class_names, ""),
-        ("protocols", lambda row: row.card.protocol_text, "more views are more accurate, and cost more"),
+        ("protocols", lambda row: row.card.protocol_text, "the views decide accuracy and cost alike"),
     ]
     for what, ask, why in questions:
         groups: dict[Any, list[str]] = {}
@@ -145,7 +148,7 @@ def draw_comparison(rows: Sequence[Row], path: str | Path) -> Path:
             color=f"C{number % 10}",
         )
         axes.annotate(
-            _plain(row.card.model),
+            _plain(_label(row, rows)),
             (row.gmac, 100 * row.value),
             xytext=(6, 5),
             textcoords="offset points",
@@ -156,7 +159,7 @@ def draw_comparison(rows: Sequence[Row], path: str | Path) -> Path:
         if max(row.gmac for row in rows) / min(row.gmac for row in rows) < 10:
             middle = math.sqrt(max(row.gmac for row in rows) * min(row.gmac for row in rows))
             axes.set_xlim(middle / 4, middle * 4)
-    axes.margins(x=0.15, y=0.15)
+    axes.margins(x=0.25, y=0.15)
     axes.set_xlabel("multiply-adds of one video, 10⁹ (all views)")
     titles = dict.fromkeys(TITLES[row.measure] for row in rows)
     axes.set_ylabel(f"{' / '.join(titles)}, %")
@@ -169,6 +172,15 @@ def draw_comparison(rows: Sequence[Row], path: str | Path) -> Path:
     with part_file(path) as part:
         figure.savefig(part, format=kind)
     return Path(path)
+
+
+def _label(row: Row, rows: Sequence[Row]) -> str:
+    """The network's name; with the protocol, or the card's name, where that does not tell points apart."""
+    names = [(other.card.model, other.card.protocol.get("name")) for other in rows]
+    if [model for model, _ in names].count(row.card.model) == 1:
+        return row.card.model
+    mine = (row.card.model, row.card.protocol.get("name"))
+    return f"{mine[0]} {mine[1]}" if names.count(mine) == 1 else row.name
 
 
 def _plain(text: str) -> str:
@@ -229,10 +241,10 @@ def run_compare(
 
 
 def _print_rows(rows: Sequence[Row]) -> None:
-    console = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDTH)
     shown = Table(box=None, pad_edge=False)
     for heading in ("card", "model", "data", "protocol"):
-        shown.add_column(heading)
+        shown.add_column(heading, overflow="fold")
     for heading in ("value, %", "95 %", "G a video", "M param.", "missing"):
         shown.add_column(heading, justify="right")
     for row in sorted(rows, key=lambda row: -row.value):
