@@ -65,14 +65,18 @@ def test_cards_and_runs_are_found(tmp_path: Path) -> None:
     (tmp_path / "a" / "card.json").write_text(json.dumps(card()))
     means = card(split="test1,test2", splits=[card(split="test1"), card(split="test2")])
     (tmp_path / "b.json").write_text(json.dumps(means))
-    runs = [
-        {"model": "i3d_inception.k400", "dataset": "ucf101", "split": "test1", "mode": "fixed", "seed": 1,
-         "examples": "all", "protocol": "whole", "metrics": {"top1": 0.9}},
-        {"model": "i3d_inception.k400", "dataset": "ucf101", "split": "test1", "mode": "fixed", "examples": 5,
-         "protocol": "whole", "metrics": {"top1": 0.4}},
-    ]  # fmt: skip
-    lines = [*map(json.dumps, runs), "not json", "[1, 2]", json.dumps({"mode": "fixed"}), '{"torn": ']
-    (tmp_path / "runs.jsonl").write_text("\n".join(lines))
+    run = {"model": "i3d_inception.k400", "mode": "fixed", "split": 2, "examples": "all", "seed": 1}
+    run |= {"pretrain": "", "control": ""}
+    rows = [
+        {"run": run, "metrics": {"top1": 0.9}},
+        {"run": {**run, "examples": "5"}, "metrics": {"top1": 0.4}},
+        {"run": {**run, "control": "random"}, "metrics": {"top1": 0.1}},
+        {"run": {**run, "pretrain": "10%"}, "metrics": {"top1": 0.1}},
+    ]
+    lines = [*map(json.dumps, rows), "not json", "[1, 2]", json.dumps({"mode": "fixed"}), '{"torn": ']
+    (tmp_path / "ucf101").mkdir()
+    (tmp_path / "ucf101" / "runs.jsonl").write_text("\n".join(lines))
+    (tmp_path / "ucf101" / "study.json").write_text(json.dumps({"setup": {"protocol": "whole"}}))
     (tmp_path / "package.json").write_text('{"name": "else"}')
     (tmp_path / "broken.json").write_text("{")
     found = find_results(tmp_path)
@@ -81,9 +85,10 @@ def test_cards_and_runs_are_found(tmp_path: Path) -> None:
         ("test1,test2", "", None),
         ("test1", "", None),
         ("test2", "", None),
-        ("test1", "fixed", None),
-        ("test1", "fixed", 5),
+        ("2", "fixed", None),
+        ("2", "fixed", 5),
     ]
+    assert (found[4].dataset, found[4].protocol, found[4].seed) == ("ucf101", "whole", 1)
     assert found[0].source.endswith("card.json")
     with pytest.raises(ValueError, match="no such folder"):
         find_results(tmp_path / "none")

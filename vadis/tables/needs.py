@@ -233,7 +233,7 @@ def _transfer(cell: Cell, missing: list[str], folder: Path) -> Needs:
         place = folder / cell.dataset
         for start in names:
             what = f"--init {start} --modes {mode} --splits {numbers}{protocol}"
-            commands.append(f"vadis transfer {place} {what} --out results/{cell.table}")
+            commands.append(f"vadis transfer {place} {what} --out results/{cell.table}/{cell.dataset}")
     return Needs(tuple(missing), tuple(names), num_clips, tuple(commands))
 
 

@@ -58,11 +58,12 @@ def find_results(folder: Path) -> list[OurResult]:
         document = _load(path.read_text("utf-8", "surrogateescape"))
         if document is not None:
             found += _read_card(document, str(path))
-    for path in sorted(folder.rglob("*.jsonl")):
+    for path in sorted(folder.rglob("runs.jsonl")):
+        study = _read_study(path.parent)
         for line in path.read_text("utf-8", "surrogateescape").splitlines():
             document = _load(line)
             if document is not None:
-                found += _read_run(document, str(path))
+                found += _read_run(document, study, str(path))
     return found
 
 
@@ -92,23 +93,34 @@ def _read_card(document: dict[str, Any], source: str) -> list[OurResult]:
     return [result, *(each for card in splits for each in _read_card(card, source))]
 
 
-def _read_run(document: dict[str, Any], source: str) -> list[OurResult]:
-    """One line of a study's runs."""
+def _read_study(folder: Path) -> tuple[str, str]:
+    """Dataset and protocol of a study's folder: as its study.json says, else the dataset that it is named
+    after."""
+    path = folder / "study.json"
+    said = (_load(path.read_text("utf-8", "surrogateescape")) if path.is_file() else None) or {}
+    setup = said.get("setup")
+    protocol = setup.get("protocol", "") if isinstance(setup, dict) else ""
+    return str(said.get("dataset") or folder.name), str(protocol)
+
+
+def _read_run(document: dict[str, Any], study: tuple[str, str], source: str) -> list[OurResult]:
+    """One line of a study's runs; controls, and starts that the study pre-trained itself, stand for no
+    cell."""
     try:
-        start = document.get("start") or document["model"]
-        examples = document.get("examples")
-        protocol = document.get("protocol", "")
+        run = document["run"]
+        if run["control"] or run["pretrain"]:
+            return []
         return [
             OurResult(
-                models=tuple(str(start).split("+")),
-                dataset=str(document["dataset"]),
-                split=str(document["split"]),
-                mode=str(document["mode"]),
-                protocol=str(protocol["name"] if isinstance(protocol, dict) else protocol),
+                models=tuple(str(run["model"]).split("+")),
+                dataset=study[0],
+                split=str(run["split"]),
+                mode=str(run["mode"]),
+                protocol=study[1],
                 metrics=dict(document["metrics"]),
                 source=source,
-                seed=int(document.get("seed", 0)),
-                examples=None if examples in (None, "all") else int(examples),
+                seed=int(run["seed"]),
+                examples=None if run["examples"] == "all" else int(run["examples"]),
             )
         ]
     except (KeyError, TypeError, ValueError):
