@@ -13,7 +13,7 @@ export VIDEO
 
 help:
 	@echo "make setup              make .venv with everything (some minutes the first time)"
-	@echo "make demo               fetch the published I3D and show what it does on a rendered figure"
+	@echo "make demo               teach the published I3D fifteen motions and show what it knows (about six minutes)"
 	@echo "make demo VIDEO=a.mp4   the same on your own clip; results in demo/"
 	@echo "make test               the whole test suite (JOBS=$(JOBS) processes)"
 	@echo "make peers              other libraries, whose networks tests and benchmarks compare with ours"

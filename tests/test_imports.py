@@ -21,7 +21,8 @@ LEVELS = [
     "windows fetching engines fusion formats feature_layers feature_store",
     "prediction features evaluation explain exporting scoring",
     "training jobs inspection upkeep feature_jobs",
-    "transfer collect serve scale live doctor demo inventory cookbook tables ladder",
+    "transfer collect serve scale live doctor inventory cookbook tables ladder",
+    "demo",
     "cli",
     "__main__",
 ]

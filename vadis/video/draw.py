@@ -74,7 +74,7 @@ def draw_timeline(
     """
     frames: list[np.ndarray] = []
     if thumbnails and prediction.error is None:
-        frames = _fetch_thumbnails(prediction, max(640, width) - 2 * MARGIN - NAMES, limits)
+        frames = fetch_thumbnails(prediction, max(640, width) - 2 * MARGIN - NAMES, limits)
     picture_HWC = render_timeline(
         prediction, frames, width=width, threshold=threshold, num_classes=num_classes
     )
@@ -96,7 +96,7 @@ def render_timeline(
     width = max(640, width)
     end = end_of(prediction)
     lanes = make_lanes(prediction)
-    strip = _strip_height(frames, width - 2 * MARGIN - NAMES)
+    strip = strip_height(frames, width - 2 * MARGIN - NAMES)
     notes = wrap_text(_footnote(prediction, num_classes), 13, width - 2 * MARGIN, 3)
     warnings = _warnings(prediction)
     top = (118 if prediction.spans else 134) + 22 * len(warnings)
@@ -113,7 +113,7 @@ def render_timeline(
         for number, frame_HWC in enumerate(frames):
             canvas.picture(left + number * step, top, step - 2, strip, frame_HWC)
     if lanes and end > 0:
-        _draw_axis(canvas, left, right, plot_top, axis, end)
+        draw_axis(canvas, left, right, plot_top, axis, end)
     lane_top = plot_top
     for lane in lanes:
         _draw_lane(canvas, lane, prediction.windows, (left, right, lane_top), end, threshold)
@@ -153,7 +153,8 @@ def _rise(score: float) -> float:
     return (CURVE - 6) * min(1.0, max(0.0, score))
 
 
-def _strip_height(frames: Sequence[np.ndarray], width: float) -> int:
+def strip_height(frames: Sequence[np.ndarray], width: float) -> int:
+    """Pixels of height of a strip of frames that fills `width` pixels; 0 without frames."""
     if not frames:
         return 0
     height, pixels = frames[0].shape[:2]
@@ -210,7 +211,8 @@ def _draw_heading(canvas: Canvas, prediction: Prediction, threshold: float | Non
         canvas.text(MARGIN, 92, guess, 16, GREY)
 
 
-def _draw_axis(canvas: Canvas, left: float, right: float, top: float, bottom: float, end: float) -> None:
+def draw_axis(canvas: Canvas, left: float, right: float, top: float, bottom: float, end: float) -> None:
+    """Times from 0 to `end` seconds below a plot, and a fine line up through it at each."""
     step = next((tick for tick in TICKS if end / tick <= 12), TICKS[-1] * math.ceil(end / TICKS[-1] / 12))
     digits = 1 if step < 1 else 0
     for number in range(int(end / step + 1e-9) + 1):
@@ -284,7 +286,7 @@ def _steps(label: int, windows: Sequence[Window], end: float) -> list[tuple[floa
     return found
 
 
-def _fetch_thumbnails(prediction: Prediction, width: float, limits: Limits) -> list[np.ndarray]:
+def fetch_thumbnails(prediction: Prediction, width: float, limits: Limits) -> list[np.ndarray]:
     """Frames evenly spread over the video in the shape that a player shows; [] where it cannot be read."""
     try:
         with Video(prediction.video, limits=limits, short_side=160) as video:
