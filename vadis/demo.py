@@ -152,9 +152,9 @@ def tell_story(out: Path, console: Console, size: Size, start: str = DEFAULT_MOD
     train_set, test_set = read(clips, "train"), read(clips, "test")
     console.print(
         f"{len(train_set.examples)} clips to learn from, {len(test_set.examples)} to test on, seen from "
-        "other sides.\nEach motion is one recorded take of one performer: the score says how well views, "
-        "light, bodies\nand speed are generalised over, not performers. The figure is drawn; Kinetics was films "
-        "of people."
+        "other sides.\nEach motion is one recorded take of one performer: the score says how well views,\n"
+        "light, bodies and speed are generalised over, not performers. The figure is drawn; Kinetics was\n"
+        "films of people."
     )
     console.rule("what pre-training brings, and what the table means")
     rows, model = run_experiments(train_set, test_set, out, console, size, start)
