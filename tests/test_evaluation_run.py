@@ -18,8 +18,10 @@ from vadis.cli import app
 from vadis.data.benchmark import make
 from vadis.data.scan import open_dataset
 from vadis.evaluation import read_card, score_dataset
+from vadis.evaluation.views import hash_weights
 from vadis.models import create_model
 from vadis.models.weights import save
+from vadis.prediction import Predictor
 from vadis.records import ClipSpec
 
 NAMES = ("crawl", "jump", "walk")
@@ -126,6 +128,28 @@ def test_classes_in_another_order_and_more_of_them(data: Path, tmp_path: Path) -
     code, said, _ = invoke(data, "-m", more, "--protocol", "1x1", "--subset")
     assert code == 1
     assert "only the dataset's 3 of the network's 4 classes" in said
+
+
+def test_a_temperature_goes_into_the_model_file(data: Path, tmp_path: Path) -> None:
+    file = write_model(tmp_path / "best.safetensors")
+    before = create_model("r3d_18", weights=file)
+    plain = Predictor(file, engine="torch", device="cpu")
+    assert (plain.temperature, plain.threshold) == (1.0, 0.3)
+    code, _, complained = invoke(data, "-m", file, "--protocol", "2x1", "--calibrate", "--store")
+    assert code == 2
+    assert "--combine logits" in complained
+    assert invoke(data, "-m", file, "--protocol", "2x1", "--store")[0] == 2
+    words = ("--protocol", "2x1", "--combine", "logits", "--calibrate", "--store", "--max-error", "0.9")
+    code, said, _ = invoke(data, "-m", file, *words, "--json")
+    assert code == 1
+    found = json.loads(said)["calibration"]
+    after = create_model("r3d_18", weights=file)
+    assert hash_weights(after) == hash_weights(before)
+    warm = Predictor(file, engine="torch", device="cpu")
+    assert warm.temperature == found["temperature"] != 1
+    assert warm.threshold == found["threshold"]["score"]
+    frames = np.random.default_rng(0).integers(0, 256, (1, 4, 32, 32, 3), np.uint8)
+    assert np.allclose(warm.score(frames) * warm.temperature, plain.score(frames), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

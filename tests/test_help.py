@@ -39,6 +39,8 @@ def run_and_list_modules(*arguments: str) -> tuple[subprocess.CompletedProcess[s
         ["score", "--help"],
         ["score", "ava", "--help"],
         ["explain", "--help"],
+        ["evaluate", "--help"],
+        ["compare", "--help"],
         ["doctor", "--help"],
         ["demo", "--help"],
         ["data", "make", "--help"],

@@ -185,8 +185,13 @@ def predict(
     ] = None,
     stride: Annotated[float | None, typer.Option(help="Seconds between windows (default: --window).")] = None,
     threshold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Score from which on a window belongs to a span.")
-    ] = 0.3,
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Score from which on a window belongs to a span (default: the model's, if calibrated; 0.3).",
+        ),
+    ] = None,
     protocol: Annotated[
         ProtocolName, typer.Option(help="`paper`: up to 250 frames in one fully convolutional pass.")
     ] = ProtocolName.windows,
@@ -274,7 +279,7 @@ def predict(
             top_k=top_k,
             window_seconds=window,
             stride_seconds=stride,
-            threshold=threshold,
+            threshold=0.3 if threshold is None else threshold,
             out=out,
             as_json=output_format in (Format.json, Format.jsonl),
             device=device.value,
@@ -301,7 +306,7 @@ def predict(
             model=model,
             several=dense is DenseKind.several,
             top_k=top_k,
-            threshold=threshold,
+            threshold=0.3 if threshold is None else threshold,
             window_seconds=1.0 if window is None else window,
             out=out,
             format=None if output_format is None else output_format.value,
@@ -425,6 +430,103 @@ def extract(
         asked_to_stop=lambda: _Interrupt.came,
     )
     _exit(run_extract, job)
+
+
+@app.command()
+def transfer(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    init: Annotated[
+        str, typer.Option(help="What to transfer: published weights, a .safetensors file, or a bare network.")
+    ] = "i3d_inception.k400",
+    models: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,A+B", help="Several instead; A+B is the sum of their logits (RGB and flow)."),
+    ] = None,
+    modes: Annotated[
+        str,
+        typer.Option(help="original, imagenet, fixed, svm, full, top1, top3 ... (docs/transfer.md)."),
+    ] = "fixed,svm",
+    splits: Annotated[str, typer.Option(metavar="1,2,3", help="Official splits; else parts held out.")] = "1",
+    examples: Annotated[
+        str, typer.Option(metavar="1,5,all", help="Training examples of each class, or 25% of them.")
+    ] = "all",
+    seeds: Annotated[int, typer.Option(min=1, help="How often what is random is repeated.")] = 1,
+    pretrain: Annotated[
+        Path | None, typer.Option(metavar="SOURCE", help="Pre-train on this dataset first.")
+    ] = None,
+    pretrain_examples: Annotated[
+        str, typer.Option(metavar="10%,100%", help="Parts of SOURCE, a network for each.")
+    ] = "100%",
+    controls: Annotated[
+        str, typer.Option(help="Also with: frozen, shuffled (frames), random (weights), labels (shuffled).")
+    ] = "",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the study.")] = Path("runs/transfer"),
+    protocol: Annotated[str, typer.Option(help="How the test part is looked at (see `evaluate`).")] = "1x1",
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames of a clip, instead of its own.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=16, help="Pixels of the short side and of the crop, instead of its own.")
+    ] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="The small form of networks without weights.")] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipes: optim.length=5."),
+    ] = None,
+    calibrate: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Share of the training part held out for a temperature.")
+    ] = 0.0,
+    keep: Annotated[
+        str, typer.Option(metavar="main|all|none", help="Which networks are kept as files.")
+    ] = "main",
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would be run and how long it takes; run nothing.")
+    ] = False,
+    name: AsOption = None,
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    precision: Annotated[
+        Precision, typer.Option(help="`bf16` is faster where the processor has it, and a little less exact.")
+    ] = Precision.float32,
+    workers: Annotated[int, typer.Option(min=0, help="Videos read ahead.")] = 2,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the model.")] = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What does pre-training bring? The same data learnt in several ways, as a table and curves.
+
+    Says first what it will run and how long that takes. Stopped, the same command goes on where it was.
+    Exit code 1 where videos could not be read.
+    """
+    from vadis.transfer.run import TransferJob, make_study, run_transfer
+
+    def work() -> int:
+        study = make_study(
+            data,
+            models or init,
+            modes=modes,
+            splits=splits,
+            examples=examples,
+            seeds=seeds,
+            pretrain=pretrain,
+            pretrain_examples=pretrain_examples,
+            controls=controls,
+            out=out,
+            name=name,
+            keep=keep,
+            protocol=protocol,
+            num_frames=frames,
+            size=size,
+            crop=size,
+            tiny=tiny,
+            settings=tuple(settings or ()),
+            calibration=calibrate,
+            device=device.value,
+            precision=precision.value,
+            workers=workers,
+            threads=threads,
+        )
+        job = TransferJob(study, plan, quiet, as_json, lambda: _Interrupt.came)
+        return run_transfer(job)
+
+    _exit(work)
 
 
 @app.command()
@@ -901,6 +1003,12 @@ def evaluate(
         bool,
         typer.Option("--calibrate", help="Choose a temperature, and from which score on to answer."),
     ] = False,
+    store: Annotated[
+        bool,
+        typer.Option(
+            "--store", help="Write what --calibrate chose into the model file, for `vadis predict`."
+        ),
+    ] = False,
     max_error: Annotated[
         float, typer.Option(min=0, max=0.99, help="Share of wrong answers that --calibrate allows.")
     ] = 0.1,
@@ -937,6 +1045,7 @@ def evaluate(
         html=html,
         scores=scores,
         calibrate=calibrate,
+        store=store,
         max_error=max_error,
         temperature=temperature,
         device=device.value,

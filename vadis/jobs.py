@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vadis.fetching import fetch_if_missing
 from vadis.formats import RESUMABLE, PredictionWriter, format_for, read_finished, use_utf8
 from vadis.formats.table import spell_out
-from vadis.prediction import DEFAULT_MODEL, DEFAULT_THRESHOLD, Predictor, cut_spans
+from vadis.prediction import DEFAULT_MODEL, Predictor, cut_spans
 from vadis.records import STRANGER_LIMITS, Limits, Prediction, VideoError
 from vadis.video.draw import draw_overlay, draw_timeline
 from vadis.video.find import find_videos
@@ -47,7 +47,7 @@ class PredictJob:
     sources: tuple[str, ...]
     model: str = DEFAULT_MODEL
     top_k: int = 5
-    threshold: float = DEFAULT_THRESHOLD
+    threshold: float | None = None
     protocol: str = "windows"
     window_seconds: float | None = None
     stride_seconds: float | None = None
@@ -219,6 +219,7 @@ class _Beside:
     def __init__(self, job: PredictJob, predictor: Predictor, videos: list[str]) -> None:
         self._job = job
         self._num_classes = len(predictor.class_names)
+        self._threshold = predictor.threshold if job.threshold is None else job.threshold
         self._many = len(videos) > 1
         self._stems: dict[str, str] = {}
         for video in videos:
@@ -236,7 +237,7 @@ class _Beside:
             draw_timeline(
                 prediction,
                 self._path(job.timeline, prediction.video, ".png"),
-                threshold=job.threshold,
+                threshold=self._threshold,
                 num_classes=self._num_classes,
                 thumbnails=not job.untrusted,  # they would be decoded in this process
                 limits=limits,

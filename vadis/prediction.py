@@ -56,6 +56,7 @@ class Predictor:
         self.spec: ClipSpec = self.network.spec
         self.name = self.network.name or type(self.network).__name__
         self.weights_sha256 = self.network.weights_sha256
+        self.temperature, self.threshold = _read_calibration(self.network)
         self._options: dict[str, Any] = {
             "engine": engine,
             "device": device,
@@ -100,8 +101,12 @@ class Predictor:
         return make_protocol(self.spec, protocol, window_seconds, stride_seconds, self.network.min_frames)
 
     def score(self, frames_BTHWC: np.ndarray) -> np.ndarray:
-        """logits_BK (float32) of uint8 RGB frames_BTHWC, already resized and cropped."""
-        return self.engine.run_frames(torch.from_numpy(frames_BTHWC), self.spec).numpy()
+        """logits_BK (float32) of uint8 RGB frames_BTHWC, already resized and cropped.
+
+        Divided by the temperature that `vadis evaluate --calibrate --store` put into the model file, if any.
+        """
+        logits_BK = self.engine.run_frames(torch.from_numpy(frames_BTHWC), self.spec).numpy()
+        return logits_BK if self.temperature == 1 else logits_BK / np.float32(self.temperature)
 
     def __call__(self, video: str | os.PathLike[str], **options: Any) -> Prediction:
         """The same as `predict`."""
@@ -112,7 +117,7 @@ class Predictor:
         video: str | os.PathLike[str],
         *,
         top_k: int = 5,
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float | None = None,
         protocol: str = "windows",
         window_seconds: float | None = None,
         stride_seconds: float | None = None,
@@ -123,7 +128,8 @@ class Predictor:
         """The actions of one video. Raises VideoError where it cannot be read.
 
         top_k: labels kept per window and for the whole. threshold: a window's best score (0 to 1)
-        from which on it belongs to a span. window_seconds, stride_seconds: by default the model's own
+        from which on it belongs to a span (None: the model's own where it is calibrated, else 0.3).
+        window_seconds, stride_seconds: by default the model's own
         clip length, one after another. untrusted: decode in a child process under tight limits.
         progress: called with (seconds done, seconds in all or None).
         """
@@ -138,7 +144,7 @@ class Predictor:
         videos: Iterable[str | os.PathLike[str]],
         *,
         top_k: int = 5,
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float | None = None,
         protocol: str = "windows",
         window_seconds: float | None = None,
         stride_seconds: float | None = None,
@@ -204,7 +210,7 @@ class Predictor:
         video: str,
         protocol: Protocol,
         top_k: int,
-        threshold: float,
+        threshold: float | None,
         progress: Progress | None,
     ) -> Prediction:
         if self._engine is None:
@@ -236,9 +242,24 @@ class Predictor:
             frames_decoded=report.frames_decoded,
             labels=rank_labels(total_K / len(windows), self.class_names, top_k),
             windows=tuple(windows),
-            spans=find_spans(windows, threshold),
+            spans=find_spans(windows, self.threshold if threshold is None else threshold),
             report=report,
         )
+
+
+def _read_calibration(network: VideoModel) -> tuple[float, float]:
+    """Temperature and threshold of a network: those of its file, else 1 and DEFAULT_THRESHOLD.
+
+    Raises ValueError for numbers that cannot be.
+    """
+    found = network.calibration or {}
+    temperature = float(found.get("temperature", 1.0))
+    threshold = (found.get("threshold") or {}).get("score", DEFAULT_THRESHOLD)
+    if not (0 < temperature < math.inf and 0 <= float(threshold) <= 1):
+        raise ValueError(
+            f"{network.name}: a calibration with temperature {temperature}, threshold {threshold}"
+        )
+    return temperature, float(threshold)
 
 
 def _check_top_k(top_k: int) -> None:

@@ -196,6 +196,16 @@ def _without_root(message: str, dataset: Dataset) -> str:
     return message.replace(str(Path(dataset.root)).rstrip("/") + "/", "")
 
 
+def list_measures(card: EvaluationCard) -> list[tuple[str, str, float]]:
+    """What a card shows: name, title and share of each measure; of single views only where there are many."""
+    single = () if card.num_views > 1 else ("clip_top1", "first_clip_top1")
+    return [
+        (name, title, float(value))
+        for name, title in TITLES.items()
+        if (value := card.metrics.get(name)) is not None and name not in single
+    ]
+
+
 def list_versions() -> dict[str, str]:
     """Python and the packages that a number may depend on."""
     versions = {"python": platform.python_version()}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from vadis.data.clips import ClipRule, read_clips
+from vadis.evaluation.cards import list_measures
 from vadis.evaluation.charts import (
     draw_bars,
     draw_confusion,
@@ -130,18 +131,15 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence
 
 def _numbers(card: EvaluationCard) -> str:
     cells = []
-    for name, title in TITLES.items():
-        value = card.metrics.get(name)
-        if value is None:
-            continue
+    for name, title, value in list_measures(card):
         extra = interval_text(card.metrics.get("intervals", {}).get(name))
         if name in card.metrics.get("deviations", {}):
             extra = f"± {100 * card.metrics['deviations'][name]:.1f} over {len(card.splits)} splits"
         cells.append(f"<div><b>{percent(value)}</b>{escape(title)}<br><small>{escape(extra)}</small></div>")
     for key, title in (("moments", "mAP of 25 moments"), ("charades", "mAP, Charades' rule")):
-        value = (card.metrics.get(key) or {}).get("mean_ap")
-        if value is not None:
-            cells.append(f"<div><b>{percent(value)}</b>{escape(title)}</div>")
+        mean_ap = (card.metrics.get(key) or {}).get("mean_ap")
+        if mean_ap is not None:
+            cells.append(f"<div><b>{percent(mean_ap)}</b>{escape(title)}</div>")
     return f'<div class="big">{"".join(cells)}</div>' if cells else "<p>No example has a label.</p>"
 
 
@@ -230,7 +228,7 @@ def _details(card: EvaluationCard, pictures: Mapping[int, str]) -> str:
 def _splits(card: EvaluationCard) -> str:
     if not card.splits:
         return ""
-    shown = [name for name in TITLES if card.metrics.get(name) is not None]
+    shown = [name for name, _, _ in list_measures(card)]
     rows = [
         (
             escape(split.split),

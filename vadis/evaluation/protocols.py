@@ -90,8 +90,10 @@ class EvaluationProtocol:
         else:
             side = ""
         words.append(f"{_CROPS[self.crops]}{side}")
-        views = f"{self.num_views} views" if self.num_views > 1 else "one view"
-        words.append(_COMBINED[self.combine].format(views=views))
+        if self.num_views > 1:
+            words.append(_COMBINED[self.combine].format(views=f"{self.num_views} views"))
+        else:
+            words.append("one view")
         return "; ".join(words)
 
     def to_dict(self) -> dict[str, object]:

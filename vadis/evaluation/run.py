@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,15 @@ from vadis.data.parts import list_split_pairs
 from vadis.data.scan import open_dataset
 from vadis.downloads import sha256_of
 from vadis.evaluation.calibration import calibrate, judge_calibration
-from vadis.evaluation.cards import average_cards, make_card, match_classes, read_card, write_card
+from vadis.evaluation.cards import (
+    average_cards,
+    list_measures,
+    make_card,
+    match_classes,
+    read_card,
+    write_card,
+)
 from vadis.evaluation.charts import interval_text, percent
-from vadis.evaluation.measures import TITLES
 from vadis.evaluation.page import write_page
 from vadis.evaluation.protocols import Combine, make_protocol
 from vadis.evaluation.views import ScoredDataset, score_dataset
@@ -54,6 +60,7 @@ class EvaluateJob:
     html: Path | None = None
     scores: Path | None = None
     calibrate: bool = False
+    store: bool = False
     max_error: float = 0.1
     temperature: str | None = None
     device: str = "auto"
@@ -71,6 +78,8 @@ def run_evaluate(job: EvaluateJob) -> int:
         raise ValueError("--calibrate chooses a temperature and --temperature applies one: give one of them")
     if job.temperature is not None:
         read_temperature(job.temperature)  # before the work, not after it
+    if job.store:
+        _check_store(job)
     splits = _list_splits(job)
     models = _list_models(job, splits)
     if job.scores is not None and len(splits) > 1:
@@ -98,6 +107,8 @@ def run_evaluate(job: EvaluateJob) -> int:
         write_card(card, job.out)
         for split in splits:
             _journal(job.out, split if len(splits) > 1 else None).unlink(missing_ok=True)
+    if job.store and card.calibration is not None:
+        store_calibration(Path(job.models[0]), card.calibration)
     if job.html is not None:
         write_page(card, job.html, dataset if len(cards) == 1 else None)
     if job.as_json:
@@ -166,6 +177,24 @@ def load_model(text: str) -> tuple[VideoModel, str | None]:
     return create_model(text).eval(), None
 
 
+def _check_store(job: EvaluateJob) -> None:
+    if not job.calibrate or job.splits is not None or not Path(job.models[0]).is_file():
+        raise ValueError(
+            "--store writes what --calibrate chose on one split into the file that --model names"
+        )
+
+
+def store_calibration(path: Path, found: Mapping[str, Any]) -> Path:
+    """Write a temperature and a threshold into a model file, whose tensors stay as they are.
+
+    `vadis predict` divides its logits by the temperature then. It averages logits over windows, so a
+    temperature of averaged probabilities would be another one: evaluate with one view or averaged logits.
+    """
+    loaded = weights.load(path)
+    kept = {name: found[name] for name in ("temperature", "threshold", "num", "ece_before", "ece")}
+    return weights.save(loaded.state, path, {**loaded.metadata, "calibration": kept})
+
+
 def _journal(out: Path, split: str | None) -> Path:
     """Where scores are kept while an evaluation runs: beside the card, gone when the card is written."""
     return out.with_name(f"{out.stem}.{split + '.' if split else ''}scores.jsonl")
@@ -176,6 +205,11 @@ def _evaluate_split(
 ) -> EvaluationCard:
     protocol = make_protocol(job.protocol, model, combine=job.combine, multi_label=dataset.multi_label)
     match = match_classes(model, dataset, subset=job.subset)
+    if job.store and protocol.num_views > 1 and protocol.combine != "logits":
+        raise ValueError(
+            f"--store is for one view or averaged logits, as `vadis predict` has them, not for "
+            f"{protocol.name}: add --protocol 1x1, or --combine logits"
+        )
     if dataset.multi_label and (job.calibrate or job.temperature is not None):
         raise ValueError(f"temperatures are for one label an example; {dataset.name} has several")
     if not job.quiet:
@@ -281,22 +315,19 @@ def print_card(card: EvaluationCard) -> None:
     table.add_column(justify="right")
     table.add_column()
     deviations = card.metrics.get("deviations", {})
-    for name, title in TITLES.items():
-        value = card.metrics.get(name)
-        if value is None:
-            continue
+    for name, title, value in list_measures(card):
         interval = interval_text(card.metrics.get("intervals", {}).get(name))
         extra = f"95 %: {interval}" if interval else ""
         if name in deviations:
             extra = f"± {100 * deviations[name]:.1f} over {len(card.splits)} splits"
         table.add_row(f"  {title}", percent(value, 2), extra)
     for key, title in (("moments", "mAP of 25 moments"), ("charades", "mAP, Charades' rule")):
-        value = (card.metrics.get(key) or {}).get("mean_ap")
-        if value is not None:
-            table.add_row(f"  {title}", percent(value, 2), "")
+        mean_ap = (card.metrics.get(key) or {}).get("mean_ap")
+        if mean_ap is not None:
+            table.add_row(f"  {title}", percent(mean_ap, 2), "")
     for group, row in (card.metrics.get("groups") or {}).items():
-        value = row.get("top1", row.get("mean_ap"))
-        table.add_row(f"  {spell_out(group)}", percent(value, 2), interval_text(row.get("interval")))
+        share = row.get("top1", row.get("mean_ap"))
+        table.add_row(f"  {spell_out(group)}", percent(share, 2), interval_text(row.get("interval")))
     console.print(table)
     say(f"  {card.protocol_text}")
     say(

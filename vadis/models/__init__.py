@@ -331,6 +331,7 @@ def create_model(
     model.weights_sha256 = metadata.get("sha256")
     if metadata.get("class_names"):
         model.class_names = tuple(metadata["class_names"])
+    model.calibration = metadata.get("calibration")
     _adopt_spec(model, metadata.get("spec"), options)
     if num_classes is not None and num_classes != trained_classes:
         model.reset_head(num_classes)

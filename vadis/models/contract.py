@@ -26,7 +26,7 @@ class VideoModel(nn.Module):
     network. `input_weights` are the `state_dict` keys of the layers that see the pixels, for weights that
     were trained on another number of channels; `min_frames` is the shortest clip that `forward` takes, in
     frames. `adapt_state(state_dict) -> state_dict`, where a network has it, resizes weights that depend on
-    the size of the clips they were trained on (position embeddings) before they are loaded. The last four
+    the size of the clips they were trained on (position embeddings) before they are loaded. The last five
     attributes are filled in by `vadis.models.create_model`.
     """
 
@@ -42,6 +42,7 @@ class VideoModel(nn.Module):
     class_names: tuple[str, ...] | None = None
     weights_sha256: str | None = None
     options: Mapping[str, Any] = {}
+    calibration: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
