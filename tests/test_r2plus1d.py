@@ -336,7 +336,7 @@ def test_it_learns_the_same_as_torchvision(name: str) -> None:
     torch.manual_seed(0)
     theirs = getattr(torchvision_video, TORCHVISION[name])(num_classes=4)
     ours = from_checkpoint(theirs.state_dict(), name)
-    clips, labels = noise(4, 3, 8, 48, 48), torch.arange(4)
+    clips, labels = noise(4, 3, 8, 32, 32), torch.arange(4)
     losses: list[list[float]] = []
     for model in (theirs.train(), ours.train()):
         optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
