@@ -51,7 +51,7 @@ class WeightAverage:
                 self.state[key].copy_(own)
 
     def state_dict(self) -> dict[str, Tensor | int]:
-        """Every tensor by the network's own keys, and how many steps were taken in."""
+        """The averaged state_dict, and how many steps were taken in."""
         return {**self.state, "num_updates": self.num_updates}
 
     def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
