@@ -149,7 +149,7 @@ def print_reports(
         row, before = ("" if cell.row == before else cell.row), cell.row
         ours = "" if report.ours is None else f"{report.ours.value:.2f}"
         difference = "" if report.difference is None else f"{report.difference:+.2f}"
-        hours = [] if not measured else ["" if report.hours is None else show_hours(report.hours)]
+        hours = [] if not measured else ["" if report.hours is None else show_hours(3600 * report.hours)]
         grid.add_row(Text(row), Text(cell.column), _published(cell), ours, difference, *hours)
     console.print(grid)
     for remark in list_remarks(table):
@@ -193,8 +193,9 @@ def _places(group: list[CellReport], reports: list[CellReport]) -> str:
     return f"{rows[0]}: {', '.join(columns[:3])}{more}"
 
 
-def show_hours(hours: float) -> str:
-    """Hours in a few characters: minutes below one, days above two."""
+def show_hours(seconds: float) -> str:
+    """A duration in a few characters: minutes below an hour, days above two."""
+    hours = seconds / 3600
     if hours < 1:
         return f"{hours * 60:.0f} min"
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.0f} days"
