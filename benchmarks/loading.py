@@ -5,7 +5,8 @@ Run: python benchmarks/loading.py [--videos 24] [--epochs 2] [--json]
 is 32 frames of stride 2 from a random place, a random crop of 224 pixels, batches of 8 from 2 workers. All
 ways run in PyTorch's DataLoader with the same clips and the same crops and hand over uint8; frames other
 than ours are marked in the result. The ways take turns, epoch by epoch, so that a busy machine is as busy for
-each; the first epoch of each warms up and is not counted. Beside it stands the processor's time for a clip in
+each; the first epoch of each warms up and is not counted. Each decoder has one thread, as there is a worker
+for each core (decord starts more of its own). Beside it stands the processor's time for a clip of a batch in
 one process, which other programs disturb less. torchcodec and decord take part where they are installed.
 """
 
@@ -18,11 +19,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from vadis.data import loader as ours
 from vadis.data.augment import RandomCrop
@@ -61,7 +63,7 @@ def with_opencv(path: Path, indices: list[int]) -> np.ndarray:
     import cv2
 
     cv2.setNumThreads(0)
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     capture.set(cv2.CAP_PROP_POS_FRAMES, indices[0])
     wanted, frames = set(indices), []
     for index in range(indices[0], indices[-1] + 1):
@@ -144,13 +146,13 @@ def measure(ways: dict[str, Iterator[Iterator[torch.Tensor]]]) -> dict[str, floa
     raise AssertionError
 
 
-def processor_time(one: Callable[[int], object], count: int) -> float:
-    """Milliseconds of the processor that a clip takes in this process, one thread."""
-    one(0)
+def processor_time(one: Callable[[int], Any], collate: Callable[[list[Any]], object], count: int) -> float:
+    """Milliseconds of the processor, all threads, that a clip of a batch takes in this process."""
+    collate([one(index) for index in range(BATCH)])
     start = time.process_time()
-    for index in range(count):
-        one(index)
-    return (time.process_time() - start) / count * 1000
+    for first in range(0, count, BATCH):
+        collate([one(index % count) for index in range(first, first + BATCH)])
+    return (time.process_time() - start) / (-(-count // BATCH) * BATCH) * 1000
 
 
 def difference(clips: ours.ClipDataset, data: Common) -> float:
@@ -190,7 +192,8 @@ def main() -> None:
     clips = ours.ClipDataset(listed, spec, rule=ClipRule("random"), steps=(RandomCrop(CROP),))
     torch.set_num_threads(1)
     ways = {"vadis": our_epochs(clips, args.epochs + 1)}
-    processor = {"vadis": processor_time(lambda index: clips[ours.Draw(1, index)], len(clips))}
+    collate = ours.Collate(spec, None)
+    processor = {"vadis": processor_time(lambda index: clips[ours.Draw(1, index)], collate, len(clips))}
     skipped, wrong = {}, {}
     for name, read in WAYS.items():
         data = Common(clips, read)
@@ -202,7 +205,7 @@ def main() -> None:
         if apart > MAX_MEAN_DIFFERENCE:
             wrong[name] = round(apart, 1)
         data.epoch = 1
-        processor[name] = processor_time(data.__getitem__, len(data))
+        processor[name] = processor_time(data.__getitem__, default_collate, len(data))
         ways[name] = common_epochs(data, args.epochs + 1)
     results = measure(ways)
     if args.json:

@@ -117,7 +117,7 @@ class Flip:
         known = tuple(label for label in mirrored if label is not None)
         if not flips or len(known) < len(labels):
             return frames_TCHW, labels
-        return transform.flip_horizontally(frames_TCHW), known
+        return transform.flip_horizontally(frames_TCHW, modality_of(frames_TCHW)), known
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,11 @@ class Grey:
         return frames_TCHW, labels
 
 
+def modality_of(frames_TCHW: Tensor) -> transform.Modality:
+    """What frames show, by their channels: three are RGB, an even number is flow (u and v in turn)."""
+    return "flow" if frames_TCHW.shape[1] % 2 == 0 else "rgb"
+
+
 def usual_steps(spec: ClipSpec, class_names: Sequence[str] | None = None) -> tuple[Step, ...]:
     """Scale jitter from size to 1.25 x size pixels (256 to 320), a random crop, a flip in half of the cases.
 
@@ -187,7 +192,8 @@ def cut_views(frames_TCHW: Tensor, size: int, crops: Crops) -> list[Tensor]:
         return transform.three_crop(frames_TCHW, size, "nonlocal")
     if crops == "four":
         ends = transform.three_crop(frames_TCHW, size)[::2]
-        return [view for end in ends for view in (end, transform.flip_horizontally(end))]
+        modality = modality_of(frames_TCHW)
+        return [view for end in ends for view in (end, transform.flip_horizontally(end, modality))]
     if crops == "ten":
-        return transform.ten_crop(frames_TCHW, size)
+        return transform.ten_crop(frames_TCHW, size, modality_of(frames_TCHW))
     raise ValueError(f"crops ({crops!r}) must be one of {', '.join(map(repr, get_args(Crops)))}")

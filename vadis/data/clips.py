@@ -2,9 +2,10 @@
 
 A rule of `vadis.video.sample` says which frames; the frames of one example are fetched in one pass, from
 the file, from a tar file that holds it, or from the cache of resized frames. Nothing is replaced: what
-cannot be read raises a VideoError, and a frame that the decoder marked as damaged is counted.
+cannot be read raises a VideoError, and a frame that the decoder marked as damaged is counted. A network that
+takes flow gets the flow pictures of the example instead, by the same rules.
 
-Legend: N clips, T frames, H W pixels, C channels.
+Legend: N clips, T frames, H W pixels, C channels, L flow fields stacked as channels.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vadis.data.flow_pictures import FlowPictures
 from vadis.data.frame_cache import FrameCache, frame_key
 from vadis.records import ClipSpec, Example, Limits, VideoError
 from vadis.video import sample
 from vadis.video.decode import Video
+from vadis.video.images import DEFAULT_RATE
 from vadis.video.sample import Indices, OutOfRange
 
 CLOCK_SLACK = 1e-6  # seconds by which a time in an annotation may miss the frame that it means
@@ -197,9 +200,9 @@ def choose_frames(
 class Clips:
     """The decoded clips of one example.
 
-    clips: uint8 RGB, (T, H, W, C) each. indices_NT: the frames they show. num_damaged: frames that the
-    decoder marked as damaged. short: the file ends before its declared end. times_T: when each frame of the
-    whole video is shown, in seconds.
+    clips: uint8 RGB, or flow as pictures hold it, (T, H, W, C) each. indices_NT: the frames they show.
+    num_damaged: frames that the decoder marked as damaged. short: the file ends before its declared end.
+    times_T: when each frame of the whole video is shown, in seconds.
     """
 
     clips: tuple[NDArray[np.uint8], ...]
@@ -230,10 +233,12 @@ def read_clips(
     """Decode the clips that a rule takes from an example, and only these (with a cache: all of it, once).
 
     short_side: pixels to which frames are scaled; None keeps their size. threads: of the decoder.
-    Raises VideoError where the file cannot be read or holds nothing in the example's interval.
+    Raises VideoError where the file cannot be read or holds nothing in the example's interval. Flow is read
+    from the example's flow pictures, never from the cache.
     """
-    if spec.modality != "rgb" or spec.parts:
-        raise ValueError(f"clips are read as RGB, the network takes {spec.modality!r}")
+    check_modality(spec)
+    if spec.modality == "flow":
+        return _read_flow(example, Path(root), spec, rule, rng, short_side, limits, threads)
     source, name = find_source(Path(root), example.video)
     if cache is not None:
         return _read_cached(example, source, name, spec, rule, rng, cache, limits, threads)
@@ -248,6 +253,59 @@ def read_clips(
             parts[0].report.short,
             times_T,
         )
+
+
+def check_modality(spec: ClipSpec) -> None:
+    """Raise ValueError unless clips can be loaded for a network: RGB, or flow (u and v in turn)."""
+    if spec.parts or spec.modality not in ("rgb", "flow"):
+        raise ValueError(
+            f'clips are loaded as "rgb" or as "flow", one at a time; the network takes {spec.modality!r}'
+        )
+    if spec.modality == "flow" and spec.channels % 2:
+        raise ValueError(f"flow has u and v in turn, so an even number of channels, not {spec.channels}")
+
+
+def _read_flow(
+    example: Example,
+    root: Path,
+    spec: ClipSpec,
+    rule: ClipRule,
+    rng: np.random.Generator | None,
+    short_side: int | None,
+    limits: Limits,
+    threads: int | None,
+) -> Clips:
+    """Clips of flow fields: T times `spec.channels` / 2 successive ones, the last again past the end."""
+    pictures = FlowPictures(example, root, limits)
+    times_T = _flow_times(example, root, len(pictures), spec.fps is not None, limits, threads)
+    indices_NT = choose_frames(example, times_T, spec, rule, rng, pictures.name)
+    stack_L = np.arange(spec.channels // 2)
+    fields_NTL = np.minimum(indices_NT[..., None] + stack_L, len(pictures) - 1)
+    read = [pictures.read(fields_TL, short_side) for fields_TL in fields_NTL]
+    damaged = set().union(*(fields for _, fields in read))
+    return Clips(tuple(pixels for pixels, _ in read), indices_NT, len(damaged), False, times_T)
+
+
+def _flow_times(
+    example: Example, root: Path, count: int, by_time: bool, limits: Limits, threads: int | None
+) -> NDArray[np.float64]:
+    """times_T of flow fields: when the frame is shown that each leads from.
+
+    The video's own times, or those of the rate at which frames were extracted. Where the video is not there
+    (only its flow was kept) and nothing is asked by time, 25 a second.
+    """
+    if example.fps is not None:
+        return np.arange(count) / example.fps
+    source, name = find_source(root, example.video)
+    timed = by_time or example.start_seconds is not None or example.end_seconds is not None
+    if isinstance(source, Path) and not source.exists() and not timed:
+        return np.arange(count) / float(DEFAULT_RATE)
+    with Video(source, limits=limits, threads=threads) as video:
+        times_T = video.frame_times()
+    if len(times_T) < count:
+        message = f"{count} flow pictures, but the video has {len(times_T)} frames"
+        raise VideoError("corrupt", name, message, "compute the flow of this video anew")
+    return times_T[:count]
 
 
 def _times(video: Video, example: Example, source: Path | bytes) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
 from vadis.data.augment import Crops, Step, cut_views
-from vadis.data.clips import ClipRule, read_clips
+from vadis.data.clips import ClipRule, check_modality, read_clips
 from vadis.data.frame_cache import FrameCache
 from vadis.data.order import Draw, Order, share_of
 from vadis.records import ClipSpec, Dataset, Failure, Limits, VideoError
@@ -128,8 +128,7 @@ class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
         keep_damaged: bool | None = None,
         limits: Limits = Limits(),  # noqa: B008
     ) -> None:
-        if spec.modality != "rgb" or spec.parts:
-            raise ValueError(f"clips are loaded as RGB, the network takes {spec.modality!r}")
+        check_modality(spec)
         if seed < 0:
             raise ValueError(f"seed ({seed}) must not be negative")
         if not training and steps:
@@ -218,8 +217,10 @@ class Collate:
             )
         spec = self.spec
         if loaded:
-            # in a worker this fills shared memory at once, where torch.cat would be copied there
-            pixels = default_collate([item.pixels_VTCHW for item in loaded]).flatten(0, 1)
+            # in a worker this fills shared memory at once, where torch.cat would be copied there; channels
+            # stay last in memory, as decoders give them: rows are copied whole, and the device turns them
+            rows = [item.pixels_VTCHW.permute(0, 1, 3, 4, 2) for item in loaded]
+            pixels = default_collate(rows).flatten(0, 1).permute(0, 1, 4, 2, 3)
         else:
             shape = (0, spec.num_frames, spec.channels, spec.crop, spec.crop)
             pixels = torch.empty(shape, dtype=torch.uint8)
