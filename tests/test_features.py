@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from vadis import feature_store, features
 from vadis.cli import app
 from vadis.data.benchmark import make, read
+from vadis.data.clips import ClipRule
 from vadis.feature_layers import FeatureNetwork, average_positions, list_layers, write_head
 from vadis.feature_store import content_hash, load_features, read_provenance, save_features
 from vadis.features import Extractor, Views, extract_features, extract_windows, open_model, parse_views
@@ -130,7 +131,9 @@ def test_features_are_those_of_the_plain_network(network: VideoModel, few: Datas
     np.testing.assert_allclose(found.seconds_NV2[0, 0], [0, 4 / 25], atol=1e-6)
     np.testing.assert_allclose(found.seconds_NV2[0, -1], [2 / 25, 6 / 25], atol=1e-6)
     extractor = Extractor(network)
-    item = features._read(few.examples[2], few.root, network.spec, Views(2, 3), None, "", features.Limits())
+    item = features._read(
+        few.examples[2], few.root, network.spec, parse_views("2x3"), None, "", features.Limits()
+    )
     pixels = item.pixels_VTCHW
     assert pixels is not None
     clip = (pixels.float() / 255).transpose(1, 2)
@@ -248,7 +251,7 @@ def test_files_keep_everything(network: VideoModel, few: Dataset, tmp_path: Path
 
 
 def test_views_are_spelled_out() -> None:
-    assert parse_views("10x3") == Views(10, 3)
+    assert parse_views("10x3") == Views(ClipRule("uniform", 10), "three")
     for wrong in ("3", "0x1", "2x2", "x", "1x1x1"):
         with pytest.raises(ValueError, match="CLIPSxCROPS"):
             parse_views(wrong)

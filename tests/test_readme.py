@@ -106,7 +106,7 @@ def test_snippets_run(page: str, index: int, folder: Path, i3d_weights: Path) ->
         names = runpy.run_path("snippet.py")
     except DownloadError as error:
         skip_or_fail(str(error))
-    assert {"prediction", "frames", "clip", "features_ND", "dense", "table"} & set(names)
+    assert {"prediction", "frames", "clip", "features_ND", "dense", "table", "outcome"} & set(names)
 
 
 @pytest.mark.slow

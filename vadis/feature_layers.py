@@ -12,6 +12,7 @@ Legend: B batch, C channels, T frames, H W pixels, D features, P positions.
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -105,6 +106,84 @@ def head_names(model: VideoModel) -> tuple[str, ...]:
     return {"sum": ("head", "head_global"), "global": ("head_global",)}.get(
         str(getattr(model, "head_mode", "")), ("head",)
     )
+
+
+def scale_heads(model: VideoModel, factor: float) -> None:
+    """Multiply the logits by a factor (1 / temperature) in the weights of the heads."""
+    with torch.no_grad():
+        for name in head_names(model):
+            for parameter in model.get_submodule(name).parameters():
+                parameter.mul_(factor)
+
+
+def hash_trunk(model: VideoModel) -> str:
+    """sha256 of the structure and the weights of a network without its heads, which its features do not need.
+
+    So the features of one trunk are the same for whatever classes it is taught.
+    """
+    heads = head_names(model)
+    digest = hashlib.sha256()
+    for name, module in model.named_modules():
+        if name not in heads:
+            digest.update(f"{name} {type(module).__name__} {module.extra_repr()}\n".encode())
+    for name, tensor in model.state_dict().items():
+        if name.rpartition(".")[0] not in heads:
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def list_stages(model: VideoModel) -> tuple[str, ...]:
+    """The layers of a network from the pixels up, without its heads: its named parts, as they run.
+
+    A list of blocks counts as its blocks, a network or a pathway with stages inside as these. What has no
+    weights of two or more axes (a norm) belongs to the layer before it and is not named.
+    """
+    stages = [name for name, is_layer in _parts(model) if is_layer]
+    return tuple(stages)
+
+
+def top_layers(model: VideoModel, num_layers: int) -> tuple[str, ...]:
+    """Beginnings of the names of the parameters that learn where the last `num_layers` layers do.
+
+    The heads are the last layer; they are not named, so one layer names nothing. Raises ValueError for a
+    number below 1.
+    """
+    if num_layers < 1:
+        raise ValueError(f"at least the last layer learns; got {num_layers}")
+    parts = _parts(model)
+    places = [place for place, (_, is_layer) in enumerate(parts) if is_layer]
+    if num_layers == 1:
+        return ()
+    first = places[max(0, len(places) - (num_layers - 1))]
+    return tuple(f"{name}." for name, _ in parts[first:])
+
+
+def _parts(model: VideoModel) -> list[tuple[str, bool]]:
+    """Each part of a network in the order in which it first runs, and whether it counts as a layer."""
+    found: list[tuple[str, bool]] = []
+
+    def visit(module: nn.Module, prefix: str) -> None:
+        for name, child in module.named_children():
+            parameters = list(child.parameters())
+            if prefix + name in head_names(model) or not parameters:
+                continue
+            inner = [key for key, part in child.named_children() if next(part.parameters(), None) is not None]
+            is_pathway = "stem" in inner or "stages" in inner
+            if isinstance(child, nn.ModuleList | nn.ModuleDict | VideoModel) or is_pathway:
+                visit(child, f"{prefix}{name}.")
+            else:
+                found.append((prefix + name, any(parameter.ndim > 1 for parameter in parameters)))
+
+    visit(model, "")
+    heard = list(list_layers(model))
+
+    def place(part: tuple[str, bool]) -> int:
+        name = part[0]
+        inside = (i for i, layer in enumerate(heard) if layer == name or layer.startswith(f"{name}."))
+        return next(inside, -1)
+
+    return sorted(found, key=place)
 
 
 def write_head(model: VideoModel, weight_KD: Tensor, bias_K: Tensor, class_names: Sequence[str]) -> None:

@@ -196,22 +196,27 @@ def default_cache_folder() -> Path:
     return downloads.cache_folder() / "features"
 
 
-def feature_key(source: Path | bytes, example: Example, settings: str) -> str:
+def feature_key(source: Path | bytes | Sequence[Path], example: Example, settings: str) -> str:
     """The cache's name for the features of one example.
 
-    source: its file, folder of frames, or the bytes inside a tar file; it counts by its content, so a copy or
-    a renamed file is the same. settings: all else that the numbers depend on. Raises OSError.
+    source: its file, folder of frames, the bytes inside a tar file, or the pictures of its flow; it counts by
+    its content, so a copy or a renamed file is the same. settings: all else that the numbers depend on.
+    Raises OSError.
     """
     span = f"{example.start_seconds}:{example.end_seconds}:{example.fps}"
     return hashlib.sha256(f"{FORMAT}\n{content_hash(source)}\n{span}\n{settings}".encode()).hexdigest()
 
 
-def content_hash(source: Path | bytes) -> str:
-    """sha256 of a file's bytes; of a folder of frames: names, sizes and times of change. Raises OSError."""
+def content_hash(source: Path | bytes | Sequence[Path]) -> str:
+    """sha256 of a file's bytes; of pictures, or a folder of them: names, sizes and times of change.
+
+    Raises OSError.
+    """
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
-    if source.is_dir():
-        rows = [(entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in source.iterdir()]
+    if not isinstance(source, Path) or source.is_dir():
+        pictures = source.iterdir() if isinstance(source, Path) else source
+        rows = [(entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in pictures]
         return hashlib.sha256(repr(sorted(rows)).encode("utf-8", "surrogateescape")).hexdigest()
     stat = source.stat()
     return _file_hash(str(source), stat.st_size, stat.st_mtime_ns)

@@ -35,23 +35,13 @@ from vadis import folding, parity
 from vadis.data.augment import Crops, cut_views
 from vadis.data.clips import ClipRule, find_source, read_clips
 from vadis.engines import PRECISIONS, Engine, choose_device, has_fast_bf16
-from vadis.feature_layers import FeatureNetwork
+from vadis.feature_layers import SPECIAL, FeatureNetwork, hash_trunk
 from vadis.feature_store import FeatureCache, FeatureSet, feature_key
 from vadis.models import MODELS, VideoModel, create_model, weights
 from vadis.records import ClipSpec, Dataset, Example, Failure, Limits, VideoError
 from vadis.video.decode import prefetch, stream_frames
 from vadis.video.transform import normalise, resize_short_side
 from vadis.windows import Cut, cut_windows, make_protocol, window_of
-
-__all__ = [
-    "Extractor",
-    "FeatureSet",
-    "Views",
-    "extract_features",
-    "extract_windows",
-    "open_model",
-    "parse_views",
-]
 
 log = logging.getLogger(__name__)
 
@@ -63,22 +53,22 @@ Sees = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Views:
-    """Which views of an example are taken: clips by a rule of `vadis.data.clips`, crops of each."""
+    """Which views of an example are taken: clips by a rule, and which crops of each."""
 
-    num_clips: int = 1
-    num_crops: int = 1
-    rule: str = "uniform"
+    rule: ClipRule = ClipRule("uniform")  # noqa: RUF009 - frozen
+    crops: Crops = "centre"
 
     def __str__(self) -> str:
-        return f"{self.num_clips}x{self.num_crops}" + ("" if self.rule == "uniform" else f" {self.rule}")
+        rule = self.rule
+        return f"{rule.num_clips} {rule.name} {self.crops} {rule.out_of_range} {rule.at_most or ''}".strip()
 
 
 def parse_views(text: str) -> Views:
-    """Views from "CLIPSxCROPS" ("1x1", "10x3"). Raises ValueError."""
+    """Views from "CLIPSxCROPS" ("1x1", "10x3"), clips spread evenly. Raises ValueError."""
     match = re.fullmatch(r"(\d+)x(\d+)", text.strip())
     if match is None or int(match[1]) < 1 or int(match[2]) not in CROPS:
         raise ValueError(f"views are CLIPSxCROPS, such as 1x1 or 10x3, with 1, 3 or 10 crops; not {text!r}")
-    return Views(int(match[1]), int(match[2]))
+    return Views(ClipRule("uniform", int(match[1])), CROPS[int(match[2])])
 
 
 def open_model(
@@ -113,17 +103,14 @@ def open_model(
             f"{text!r} names a network without weights; name weights too (such as {text}.k400, see "
             "`vadis weights list`) or give a file"
         )
-    known = inspect.signature(MODELS[text.partition(".")[0]]).parameters if _is_known(text) else {}
+    maker = MODELS.get(text.partition(".")[0])
+    known = {} if maker is None else inspect.signature(maker).parameters
     options: dict[str, Any] = {
         key: given[key] for key in ("num_frames", "crop") if key in given and key in known
     }
     model = create_model(text, weights=source, **options).eval()
     model.spec = replace(model.spec, **given)
     return model
-
-
-def _is_known(name: str) -> bool:
-    return name.partition(".")[0] in MODELS
 
 
 class Extractor:
@@ -160,7 +147,7 @@ class Extractor:
         self.sees = sees
         self.batch_size = batch_size or (1 if self.device == "cpu" else 8)
         self.network = FeatureNetwork(model, layer).eval()
-        self.fingerprint = parity.fingerprint(model)
+        self.fingerprint = hash_trunk(model) if layer in SPECIAL else parity.fingerprint(model)
         self._engine = Engine(
             "torch",
             self.network,
@@ -320,7 +307,7 @@ def extract_features(
             found.append((features_VD, item.seconds_V2))
         if progress is not None:
             progress(index + 1, len(dataset.examples))
-    features, seconds = _stack(found, views.num_clips * views.num_crops)
+    features, seconds = _stack(found)
     return FeatureSet(
         features,
         seconds,
@@ -346,22 +333,28 @@ def _read(
     key = None
     if cache is not None:
         try:
-            key = feature_key(find_source(Path(root), example.video)[0], example, settings)
+            key = feature_key(_source_of(example, Path(root), spec), example, settings)
             known = cache.get(key)
         except OSError:
             known = None  # opening the file will say what is wrong
         if known is not None:
             return _Read(key, known[1], features_VD=known[0])
-    rule = ClipRule(views.rule, views.num_clips)
-    clips = read_clips(example, root, spec, rule, short_side=spec.size, limits=limits)
+    clips = read_clips(example, root, spec, views.rule, short_side=spec.size, limits=limits)
     if clips.num_damaged or clips.short:
         log.warning("%s: %d damaged frames%s", example.id, clips.num_damaged, ", ends early" * clips.short)
     cut = []
     for frames_THWC in clips.clips:
         frames_TCHW = resize_short_side(torch.from_numpy(frames_THWC).permute(0, 3, 1, 2), spec.size)
-        cut += cut_views(frames_TCHW, spec.crop, CROPS[views.num_crops])
+        cut += cut_views(frames_TCHW, spec.crop, views.crops)
     seconds_V2 = clips.seconds_N2.repeat(len(cut) // len(clips.clips), axis=0)
     return _Read(key, seconds_V2, pixels_VTCHW=torch.stack(cut))
+
+
+def _source_of(example: Example, root: Path, spec: ClipSpec) -> Path | bytes | list[Path]:
+    """What an example's pixels come from; flow has pictures of its own."""
+    if spec.modality == "flow":
+        return [path for pattern in example.flow for path in root.glob(pattern)]
+    return find_source(root, example.video)[0]
 
 
 def _ahead(
@@ -382,10 +375,10 @@ def _ahead(
 
 
 def _stack(
-    found: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]] | None], num_views: int
+    found: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]] | None],
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
     """features_NVD and seconds_NV2; NaN where there is nothing."""
-    shape = next((item[0].shape for item in found if item is not None), (num_views, 0))
+    shape = next((item[0].shape for item in found if item is not None), (1, 0))
     features = np.full((len(found), *shape), np.nan, np.float32)
     seconds = np.full((len(found), shape[0], 2), np.nan)
     for row, item in enumerate(found):
