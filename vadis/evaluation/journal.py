@@ -20,12 +20,12 @@ JOURNAL_VERSION = 1
 
 
 def pack(values: NDArray[Any]) -> str:
-    """An array's bytes as text; shape and type are the reader's affair."""
+    """The bytes of an array of any shape as text; shape and type are the reader's affair."""
     return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")
 
 
 def unpack(text: str, kind: type[np.generic]) -> NDArray[Any]:
-    """The flat array of what `pack` wrote."""
+    """What `pack` wrote, as a flat array of shape (N,); kind: its type."""
     return np.frombuffer(base64.b64decode(text), kind)
 
 

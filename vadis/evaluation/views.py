@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -390,10 +389,14 @@ class _PeakMemory:
             Path("/proc/self/clear_refs").write_text("5", "ascii")
 
     def read(self) -> int:
-        """Bytes."""
+        """Bytes; 0 where the system does not tell."""
         if self._cuda is not None:
             return int(torch.cuda.max_memory_allocated(self._cuda))
         with contextlib.suppress(OSError, IndexError, ValueError):
             return int(Path("/proc/self/status").read_text("ascii").split("VmHWM:")[1].split()[0]) * 1024
+        try:
+            import resource
+        except ImportError:  # Windows
+            return 0
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak * (1 if sys.platform == "darwin" else 1024)
