@@ -6,6 +6,7 @@ file that appears is whole. The last two stay: should the newest be unreadable, 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pickle
@@ -97,6 +98,16 @@ def write_whole(path: Path, text: str) -> None:
         raise TrainingError(
             f"{path} cannot be written: {_reason(error)}. Make room and go on with --resume"
         ) from error
+
+
+def to_json(document: object) -> str:
+    """JSON for people: letters as they are, unless a file's name holds bytes that are none."""
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=1)
+    return text + "\n"
 
 
 def _reason(error: Exception) -> str:

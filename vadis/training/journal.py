@@ -13,6 +13,7 @@ never stopped (but for seconds).
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -30,7 +31,7 @@ import torch
 
 from vadis.config import Recipe, list_fields, recipe_from_dict
 from vadis.records import VadisError
-from vadis.training.checkpoints import write_whole
+from vadis.training.checkpoints import to_json, write_whole
 from vadis.training.stops import TrainingError
 
 STEP_COLUMNS = ("step", "epoch", "lr", "loss", "gradient_norm", "clips", "seconds", "waiting")
@@ -138,7 +139,8 @@ class Journal:
         try:
             csv.DictWriter(self._steps, STEP_COLUMNS, lineterminator="\n").writerow(row)
             for key in ("loss", "lr", "gradient_norm"):
-                self._board.add_scalar(f"train/{key}", row[key], row["step"])
+                if row[key] is not None:
+                    self._board.add_scalar(f"train/{key}", row[key], row["step"])
         except OSError as error:
             raise TrainingError(
                 f"{self.out / 'steps.csv'} cannot be written: {error.strerror or error}. Make room and go on "
@@ -152,7 +154,7 @@ class Journal:
             return
         self._write_metrics()
         if scores is not None:
-            write_whole(self.out / "scores.json", json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
+            write_whole(self.out / "scores.json", to_json(scores))
         for key, value in row.items():
             if key not in ("step", "epoch") and value is not None:
                 self._board.add_scalar(key.replace("_", "/", 1), value, row["step"])
@@ -166,6 +168,11 @@ class Journal:
             self._steps.close()
             self._board.close()
             self._draw()
+
+    def abandon(self) -> None:
+        """Close the files after an error, which is not to be hidden by another one from here."""
+        with contextlib.suppress(OSError, VadisError):
+            self.close()
 
     def _draw(self) -> None:
         draw_curves(self.history, self.out / "curves.png")

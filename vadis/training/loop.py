@@ -120,9 +120,12 @@ def train(
         open_run(session, train_sets, validations, checkpoints, resume)
         journal = Journal(out, session.history, session.step, processes.is_main)
         try:
-            return _run(session, checkpoints, journal, stopping, on_step)
-        finally:
-            journal.close()
+            result = _run(session, checkpoints, journal, stopping, on_step)
+        except BaseException:
+            journal.abandon()
+            raise
+        journal.close()
+        return result
 
 
 def _run(
@@ -203,8 +206,8 @@ def _run(
                 "step": session.step,
                 "epoch": round(clock.epoch(session.step), 6),
                 "lr": rate,
-                "loss": loss,
-                "gradient_norm": norm,
+                "loss": loss if num_clips else None,
+                "gradient_norm": norm if num_clips else None,
                 "clips": num_clips,
                 "seconds": round(seconds, 4),
                 "waiting": round(waiting, 4),

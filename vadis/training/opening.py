@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vadis.records import Dataset
-from vadis.training.checkpoints import Checkpoints, write_whole
+from vadis.training.checkpoints import Checkpoints, to_json, write_whole
 from vadis.training.journal import check_same_run, describe_run, read_run
 from vadis.training.processes import Processes
 from vadis.training.session import Session, describe_data
@@ -70,7 +69,7 @@ def open_run(
     processes.wait()  # until everybody has looked, before the first one writes
     if saved is None:
         if processes.is_main:
-            write_whole(out / "recipe.json", json.dumps(ours, indent=1, ensure_ascii=False) + "\n")
+            write_whole(out / "recipe.json", to_json(ours))
         processes.wait()
         return
     if not resume:

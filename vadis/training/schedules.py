@@ -50,8 +50,8 @@ def check_optim(optim: OptimConfig) -> None:
     """Refuse lengths and factors that make no schedule, with a ValueError that names the field."""
     if optim.length <= 0:
         raise ValueError(f"optim.length ({optim.length}) must be above 0")
-    if optim.warmup < 0 or optim.warmup >= optim.length:
-        raise ValueError(f"optim.warmup ({optim.warmup}) must be from 0 to below length ({optim.length})")
+    if not 0 <= optim.warmup <= optim.length:
+        raise ValueError(f"optim.warmup ({optim.warmup}) must be from 0 to optim.length ({optim.length})")
     if list(optim.milestones) != sorted(optim.milestones):
         raise ValueError(f"optim.milestones ({optim.milestones}) must rise")
     if optim.schedule == "step" and not optim.milestones:

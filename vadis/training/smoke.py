@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from vadis.config import Recipe
 from vadis.models import create_model
-from vadis.records import Dataset, Example
+from vadis.records import Dataset
 
 STEPS = 2
 CLIPS = 2
@@ -62,11 +62,10 @@ def smoke_recipe(recipe: Recipe) -> Recipe:
 
 def smoke_dataset(dataset: Dataset, num_examples: int = STEPS * CLIPS) -> Dataset:
     """A few examples, of as many classes as can be."""
-    chosen: list[Example] = []
-    seen: set[tuple[int, ...]] = set()
-    for example in dataset.examples:
-        if example.labels not in seen:
-            chosen.append(example)
-            seen.add(example.labels)
-    rest = [example for example in dataset.examples if example not in chosen]
-    return replace(dataset, examples=tuple((chosen + rest)[:num_examples]))
+    first: dict[tuple[int, ...], int] = {}
+    for index, example in enumerate(dataset.examples):
+        first.setdefault(example.labels, index)
+    chosen = list(first.values())[:num_examples]
+    rest = [index for index in range(len(dataset.examples)) if index not in chosen]
+    places = (chosen + rest)[:num_examples]
+    return replace(dataset, examples=tuple(dataset.examples[index] for index in places))
