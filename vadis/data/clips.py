@@ -213,7 +213,7 @@ class Clips:
 
     @property
     def seconds_N2(self) -> NDArray[np.float64]:  # noqa: N802 - the shape suffix
-        """When the first frame of each clip begins to be shown, and when its last one ends, in seconds."""
+        """seconds_N2: when each clip's first frame begins to be shown, and when its last one ends."""
         times_NT = self.times_T[self.indices_NT]
         return np.stack([times_NT.min(1), times_NT.max(1) + _frame_length(self.times_T)], axis=1)
 
