@@ -66,7 +66,7 @@ class Moments:
         return len(self.ticks)
 
     def seconds(self, indices: Iterable[int] | None = None) -> NDArray[np.float64]:
-        """Times of some pictures, or of all, as float64 seconds, each rounded once."""
+        """times_T: when some pictures, or all, are shown, float64 seconds, each rounded once."""
         chosen = self.ticks if indices is None else [self.ticks[index] for index in indices]
         return np.asarray([tick / self.per_second for tick in chosen], np.float64)
 
