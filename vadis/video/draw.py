@@ -154,7 +154,7 @@ def _rise(score: float) -> float:
 
 
 def strip_height(frames: Sequence[np.ndarray], width: float) -> int:
-    """Pixels of height of a strip of frames that fills `width` pixels; 0 without frames."""
+    """Pixels of height of a strip of frames, (H, W, 3) each, that fills `width` pixels; 0 without frames."""
     if not frames:
         return 0
     height, pixels = frames[0].shape[:2]
