@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
 import os
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from made_clips import CLASSES, made_dataset, tiny_recipe, write_bar
+from quick_processes import quick_context
 from safetensors.torch import load_file
 
 from vadis.config import Augment, override
@@ -31,17 +31,8 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def quick() -> BaseContext:
-    """Processes that have all imports done when they start, and nothing else of this one."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [
-            "test_training_processes",
-            "accelerate",
-            "torch.utils.tensorboard",
-            "matplotlib.backends.backend_agg",
-        ]
-    )
-    return context
+    """A context of processes that start at once."""
+    return quick_context()
 
 
 def one_of(rank: int, count: int, port: int, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:

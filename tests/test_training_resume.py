@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from made_clips import made_dataset, tiny_recipe
+from quick_processes import quick_context
 from safetensors.torch import load_file
 
 from vadis.config import Augment, Recipe
@@ -57,10 +58,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def quick() -> BaseContext:
-    """Processes that have all imports done when they start, and nothing else of this one."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["test_training_resume", "accelerate", "torch.utils.tensorboard"])
-    return context
+    """A context of processes that start at once."""
+    return quick_context()
 
 
 def weights(path: Path) -> dict[str, bytes]:

@@ -197,7 +197,9 @@ def draw_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         ("learning rate", ["lr"]),
     ]
     shown = [(title, keys) for title, keys in panels if any(key in names for key in keys)]
-    figure = Figure(figsize=(4.8 * max(1, len(shown)), 3.6), layout="constrained")
+    width = 4.8 * max(1, len(shown))
+    figure = Figure(figsize=(width, 3.6))
+    figure.subplots_adjust(left=0.5 / width, right=1 - 0.1 / width, bottom=0.14, top=0.9)
     canvas = FigureCanvasAgg(figure)
     for number, (title, keys) in enumerate(shown, 1):
         axes = figure.add_subplot(1, len(shown), number)
