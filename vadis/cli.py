@@ -492,8 +492,8 @@ def transfer(
 ) -> None:
     """What does pre-training bring? The same data learnt in several ways, as a table and curves.
 
-    Says first what it will run and how long that takes. Stopped, the same command goes on where it was.
-    Exit code 1 where videos could not be read.
+    Says first what it will run and how many seconds that takes. Stopped, the same command goes on where it
+    was. Exit code 1 where videos could not be read.
     """
     from vadis.transfer.run import TransferJob, make_study, run_transfer
 
@@ -1075,7 +1075,10 @@ def ladder(
     epochs: Annotated[float, typer.Option(min=0.1, help="How often each clip is seen.")] = 4.0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode.")] = 1,
 ) -> None:
-    """Train and test the small form of every network with one budget: who sees motion, who sees its order?"""
+    """Train and test the small form of every network with one budget: who sees motion, who sees its order?
+
+    All see each clip as many times (--epochs), with the same optimiser. Stopped, it goes on where it was.
+    """
     from vadis.ladder import Budget, run
 
     budget = Budget(clips_per_class, size, frames, epochs)
@@ -1147,7 +1150,7 @@ def train(
 ) -> None:
     """Train or fine-tune a network; leaves best.safetensors, which `vadis predict --model` takes.
 
-    Stopped at any moment, the same command with --out and --resume goes on to the same weights. Clips that
+    Without a validation part of their own, a share of the data is held out. Stopped at any moment, the same command with --out and --resume goes on to the same weights. Clips that
     cannot be read are skipped and named; then the exit code is 1.
     """
     from vadis.training.run import TrainJob, run_train
