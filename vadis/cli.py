@@ -440,7 +440,9 @@ def transfer(
     ] = "i3d_inception.k400",
     models: Annotated[
         str | None,
-        typer.Option(metavar="A,B,A+B", help="Several instead; A+B is the sum of their logits (RGB and flow)."),
+        typer.Option(
+            metavar="A,B,A+B", help="Several instead; A+B is the sum of their logits (RGB and flow)."
+        ),
     ] = None,
     modes: Annotated[
         str,
@@ -1150,8 +1152,9 @@ def train(
 ) -> None:
     """Train or fine-tune a network; leaves best.safetensors, which `vadis predict --model` takes.
 
-    Without a validation part of their own, a share of the data is held out. Stopped at any moment, the same command with --out and --resume goes on to the same weights. Clips that
-    cannot be read are skipped and named; then the exit code is 1.
+    Where the data have no validation part of their own, a share is held out. Stopped at any moment, the same
+    command with --out and --resume goes on to the same weights. Clips that cannot be read are skipped and
+    named; then the exit code is 1.
     """
     from vadis.training.run import TrainJob, run_train
 
