@@ -23,6 +23,7 @@ from vadis.transfer.controls import freeze_frame, randomise, shuffle_frames, shu
 from vadis.transfer.grid import Grid, Run, make_plan
 from vadis.transfer.linear import fit_layer, make_folds
 from vadis.transfer.modes import Setup, Start, make_recipe_for, make_trunk, parse_start, run_linear
+from vadis.transfer.run import TransferJob, run_transfer
 from vadis.transfer.study import Study
 from vadis.transfer.subsets import check_amount, largest, take_examples
 
@@ -375,6 +376,24 @@ def test_pretraining_first_and_sums_and_controls(target: Path, tmp_path: Path) -
     drawn = Grid(models=("r3d_18",), modes=("fixed",), controls=("random",))
     (row,) = Study(target, drawn, tmp_path / "drawn", setup).run()
     assert row["num_test"] == 25
+
+
+def test_a_study_that_is_stopped_goes_on(target: Path, weights_file: Path, tmp_path: Path) -> None:
+    grid = Grid(models=(str(weights_file),), examples=("1", "all"))
+    setup = Setup(cache_folder=str(tmp_path / "cache"))
+    study = Study(target, grid, tmp_path / "out", setup)
+    begun: list[Run] = []
+    with pytest.raises(KeyboardInterrupt):
+        study.run(on_run=lambda done, total, run: begun.append(run), asked_to_stop=lambda: len(begun) > 2)
+    assert len(study.rows()) == 2
+    again: list[int] = []
+    rows = Study(target, grid, tmp_path / "out", setup).run(progress=lambda at, total: again.append(at))
+    assert [Run(**row["run"]) for row in rows] == make_plan(grid)
+    assert len(again) == 125  # two runs, of 25 + 25 and 50 + 25 videos
+    job = TransferJob(study, quiet=True, asked_to_stop=lambda: True)
+    assert run_transfer(job) == 0  # nothing is left to do
+    shutil.rmtree(tmp_path / "out")
+    assert run_transfer(job) == 130
 
 
 def test_a_study_says_what_does_not_fit(target: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from vadis.config import Recipe
 from vadis.data.clips import ClipRule, read_clips
 from vadis.engines import choose_device
 from vadis.evaluation.protocols import make_protocol
+from vadis.feature_layers import hash_trunk
 from vadis.features import Extractor
 from vadis.models import VideoModel
 from vadis.records import Dataset, VideoError
@@ -87,13 +88,20 @@ def estimate(study: Study, plan: list[Run]) -> list[Estimate]:
         found[what] = replace(old, num_runs=old.num_runs + 1, seconds=old.seconds + seconds)
 
     pretrained: set[Any] = set()
+    opening: dict[Start, float] = {}
+    models: dict[Start, VideoModel] = {}
     for run in plan:
         what = f"{run.model} {run.mode}"
         if "+" in run.model:
             add(what, 0.1, "sums of scores that are there")
             continue
         start, split = parse_start(run.model), study.split(run.split)
-        model = make_trunk(start, split.train.class_names, study.setup)
+        if start not in models:
+            began = time.perf_counter()
+            models[start] = make_trunk(start, split.train.class_names, study.setup)
+            hash_trunk(models[start])
+            opening[start] = 2 * (time.perf_counter() - began)  # and writing, scoring, looking features up
+        model = models[start]
         protocol = make_protocol(study.setup.protocol, model, multi_label=split.train.multi_label)
         train_set = take_examples(split.train, run.examples, run.seed)
         read, score = clock.reading(split.train, model), clock.scoring(start, model)
@@ -117,7 +125,8 @@ def estimate(study: Study, plan: list[Run]) -> list[Estimate]:
             seconds = len(clips - known) * protocol.num_views * max(score, read)
             known |= clips
             size = len(train_set.examples) * _num_features(model) * train_set.num_classes
-            add(what, seconds + size * PASSES * FIT_SECONDS, f"{max(score, read):.3f} s a clip for features")
+            seconds += size * PASSES * FIT_SECONDS + opening[start]
+            add(what, seconds, f"{max(score, read):.3f} s a clip for features")
             continue
         recipe = make_recipe_for(
             run.mode, _as_pretrained(start, run), len(train_set.examples), study.setup, 0, model

@@ -61,8 +61,8 @@ def fit_layer(
 ) -> LinearLayer:
     """The last layer that the examples teach; each view counts, those of a video stay together.
 
-    feature_NVD: finite. target_NK: 0 and 1. kind: "logistic" or "svm". strength: C; None chooses it by
-    cross-validation, or takes the default where a class has examples of fewer than two sources. Raises
+    feature_NVD: finite. target_NK: 0 and 1. kind: "logistic" or "svm". strength: C, a factor; None chooses it
+    by cross-validation, or takes the default where a class has examples of fewer than two sources. Raises
     ValueError for no examples or a kind that there is not, VadisError where scikit-learn is missing.
     """
     fits = {"logistic": _fit_logistic, "svm": _fit_svm}

@@ -2,7 +2,7 @@
 
 A cell is the mean over the runs that differ only in split and seed, with their standard deviation. Its 95 %
 interval is Wilson's, of the mean accuracy over the test clips of the splits (seeds test the same clips again,
-so they do not count twice). "Change" is the relative change in misclassification in per cent from Original to
+so they do not count twice). "Change" is the relative change in misclassification in percent from Original to
 the better of Fixed and Full-FT, as in the table of the I3D paper's transfer results: -47 means that of 100
 errors 53 are left.
 """
@@ -30,8 +30,8 @@ STREAMS = {"rgb": "RGB", "flow": "Flow", "rgb+flow": "RGB + Flow"}
 
 @dataclass(frozen=True)
 class Cell:
-    """A number of the table. mean, deviation: in per cent; deviation is None of one run. interval: (low,
-    high) in per cent. splits, seeds: how many went into it; num_test: test clips, over the splits."""
+    """A number of the table. mean, deviation: in percent; deviation is None of one run. interval: (low,
+    high) in percent. splits, seeds: how many went into it; num_test: test clips, over the splits."""
 
     mean: float
     deviation: float | None
@@ -49,9 +49,9 @@ Key = tuple[str, str, str, str, str, str]
 
 
 def relative_change(original: float, *transferred: float) -> float:
-    """Per cent by which misclassification changes from `original` to the best of `transferred`.
+    """Percent by which misclassification changes from `original` to the best of `transferred`.
 
-    All are accuracies in per cent. Negative is fewer errors; infinite where original has none.
+    All are accuracies in percent. Negative is fewer errors; infinite where original has none.
     """
     before, after = 100 - original, 100 - max(transferred)
     if before == 0:
@@ -154,13 +154,13 @@ def make_sheet(cells: Mapping[Key, Cell]) -> Sheet:
             change = find_change(cells, network, stream, *rest)
             words.append("" if change is None else f"{change:+.1f} %")
         rows.append(tuple(words))
-    return Sheet("Accuracy in per cent", tuple(headings), tuple(rows))
+    return Sheet("Accuracy in percent", tuple(headings), tuple(rows))
 
 
 def find_change(
     cells: Mapping[Key, Cell], network: str, stream: str, examples: str, pretrain: str = "", control: str = ""
 ) -> float | None:
-    """The relative change in misclassification of one network, in per cent; None where a mode is missing.
+    """The relative change in misclassification of one network, in percent; None where a mode is missing.
 
     From `imagenet` where that was run (as the paper's Original), else from `original`; these two know of no
     source.
@@ -241,7 +241,7 @@ def draw_curves(
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel("target examples a class" if along == "examples" else "pre-training examples")
-    axes.set_ylabel(f"{metric} in per cent")
+    axes.set_ylabel(f"{metric} in percent")
     axes.grid(alpha=0.3)
     axes.legend()
     target = io.BytesIO()
@@ -288,7 +288,10 @@ def write_report(
     source_sizes: Mapping[str, float],
     notes: Sequence[str],
 ) -> list[Path]:
-    """Write table.md, table.csv, report.html and the curves that there are; returns the files."""
+    """Write table.md, table.csv, report.html and the curves that there are; returns the files.
+
+    example_sizes, source_sizes: how many examples each word of the grid ("5", "25%") stands for.
+    """
     cells = summarise(rows, metric)
     sheet = make_sheet(cells)
     pictures = []
