@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from vadis.cli import app
 from vadis.data.benchmark import make, read
+from vadis.data.made import write_frames
 from vadis.evaluation.views import score_dataset
 from vadis.feature_layers import list_stages, top_layers
 from vadis.features import open_model
@@ -23,6 +25,7 @@ from vadis.transfer.controls import freeze_frame, randomise, shuffle_frames, shu
 from vadis.transfer.grid import Grid, Run, make_plan
 from vadis.transfer.linear import fit_layer, make_folds
 from vadis.transfer.modes import Setup, Start, make_recipe_for, make_trunk, parse_start, run_linear
+from vadis.transfer.report import make_sheet, summarise
 from vadis.transfer.run import TransferJob, run_transfer
 from vadis.transfer.study import Study
 from vadis.transfer.subsets import check_amount, largest, take_examples
@@ -405,3 +408,40 @@ def test_a_study_says_what_does_not_fit(target: Path, tmp_path: Path) -> None:
         Study(target, Grid(), tmp_path, keep="some")
     with pytest.raises(ValueError, match="--pretrain"):
         Study(target, Grid(pretrain=("10%",)), tmp_path)
+
+
+@pytest.mark.slow
+def test_rgb_and_flow_side_by_side_and_their_sum(tmp_path: Path) -> None:
+    """Folders of frames with flow beside them, as in the paper; only flow tells the classes apart."""
+    root = tmp_path / "data"
+    for part, count in (("train", 4), ("test", 2)):
+        for label, name in enumerate(("left", "right")):
+            for number in range(count):
+                folder = root / part / name / f"{part}{number}"
+                write_frames(folder, "img_%05d.jpg", number, num_frames=11)  # the same for both classes
+                for index in range(1, 11):
+                    value = 90 + 10 * number if label else 140 + 10 * number
+                    Image.new("L", (64, 48), value).save(folder / f"flow_x_{index:05d}.png")
+                    Image.new("L", (64, 48), 128).save(folder / f"flow_y_{index:05d}.png")
+    setup = Setup(tiny=True, num_frames=9, size=32, crop=32, workers=0, settings=SHORT)
+    models = ("i3d_inception", "i3d_inception_flow", "i3d_inception+i3d_inception_flow")
+    with pytest.raises(ValueError, match="noise"):
+        Study(root, Grid(models=models, modes=("fixed",)), tmp_path / "none", setup).run()
+    grid = Grid(models=models, modes=("original",))
+    study = Study(root, grid, tmp_path / "out", setup)
+    rows = study.run()
+    assert [(row["architecture"], row["stream"]) for row in rows] == [
+        ("i3d_inception", "rgb"),
+        ("i3d_inception", "flow"),
+        ("i3d_inception", "rgb+flow"),
+    ]
+    sheet = make_sheet(summarise(rows))
+    assert sheet.headings[2:] == ("original RGB", "original Flow", "original RGB + Flow")
+    assert len(sheet.rows) == 1
+    flow = make_trunk(Start("i3d_inception_flow"), ("left", "right"), setup)
+    split = study.split(1)
+    cached = replace(setup, cache_folder=str(tmp_path / "cache"))
+    outcome = run_linear(flow, split.train, split.test, cached)  # random weights are enough here
+    assert outcome.metrics["top1"] == 1.0
+    again = run_linear(flow, split.train, split.test, cached)
+    np.testing.assert_array_equal(again.scored.scores_NK, outcome.scored.scores_NK)

@@ -34,6 +34,7 @@ from torch import Tensor
 from vadis import folding, parity
 from vadis.data.augment import Crops, cut_views
 from vadis.data.clips import ClipRule, find_source, read_clips
+from vadis.data.flow_pictures import find_pictures
 from vadis.engines import PRECISIONS, Engine, choose_device, has_fast_bf16
 from vadis.feature_layers import SPECIAL, FeatureNetwork, hash_trunk
 from vadis.feature_store import FeatureCache, FeatureSet, feature_key
@@ -353,7 +354,7 @@ def _read(
 def _source_of(example: Example, root: Path, spec: ClipSpec) -> Path | bytes | list[Path]:
     """What an example's pixels come from; flow has pictures of its own."""
     if spec.modality == "flow":
-        return [path for pattern in example.flow for path in root.glob(pattern)]
+        return [path for pattern in example.flow for path in find_pictures(root, pattern)]
     return find_source(root, example.video)[0]
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from vadis.data.augment import Crops
-from vadis.data.clips import ClipRule
+from vadis.data.clips import ClipRule, check_modality
 from vadis.models.contract import VideoModel
 from vadis.models.cost import measure_cost
 from vadis.records import ClipSpec
@@ -244,8 +244,7 @@ def make_protocol(
     elif combine not in get_args(Combine):
         raise ValueError(f"combine ({combine!r}) must be one of {', '.join(get_args(Combine))}")
     spec = model.spec
-    if spec.modality != "rgb" or spec.parts:
-        raise ValueError(f"protocols are of RGB clips; {model.name or 'the network'} takes {spec.modality!r}")
+    check_modality(spec)
     if protocol.square == "short_side" and spec.crop != spec.size:
         larger = dataclasses.replace(spec, crop=spec.size)
         if _takes(model, larger):

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from vadis.config import DataConfig, ModelConfig, Recipe
+from vadis.data.clips import check_modality
 from vadis.models import MODELS, VideoModel, create_model
 from vadis.records import ClipSpec
 
@@ -102,8 +103,7 @@ def run_spec(model: VideoModel, data: DataConfig) -> ClipSpec:
     Where only the crop or only the size is set, the other follows where it must.
     """
     spec = model.spec
-    if spec.parts or spec.modality != "rgb":
-        raise ValueError(f"training reads RGB clips; {model.name} takes {spec.modality!r}")
+    check_modality(spec)
     size, crop = data.size or spec.size, data.crop or spec.crop
     if data.size is None and crop > size:
         size = crop
