@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import signal
 import threading
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +171,7 @@ def test_a_step_is_what_pytorch_says(bars: Dataset, tmp_path: Path) -> None:
     "settings",
     [
         ["run.precision=bf16"],
+        ["run.precision=fp16", "optim.clip_norm=1"],
         ["data.augment.mixup=0.5", "data.augment.cutmix=1", "loss.label_smoothing=0.1"],
         ["loss.class_weights=balanced", "data.balance=1", "data.repeats=2"],
         ["optim.schedule=plateau", "optim.patience=0", "model.freeze=stage2"],
@@ -187,6 +190,23 @@ def test_what_a_recipe_can_ask_for(
     if "optim.patience=0" in settings:
         start = create_model("r3d_18", num_classes=2, tiny=True).state_dict()
         assert start.keys() == load_file(result.last).keys()
+
+
+def test_a_gradient_that_fp16_cannot_hold_is_passed_over(bars: Dataset, tmp_path: Path) -> None:
+    """The scaler halves its scale and leaves the weights alone, until the gradient fits."""
+    recipe = override(tiny_recipe(), ["run.precision=fp16", "optim.schedule=constant"])
+    model = create_model("r3d_18", num_classes=2, tiny=True)
+    model.spec = replace(model.spec, num_frames=4, size=36, crop=32)
+    factors = iter([float("inf"), float("inf"), 1.0, 1.0])
+    model.head.weight.register_hook(lambda gradient: gradient * next(factors))
+    weights = [model.head.weight.detach().clone()]
+    train(bars, recipe, tmp_path, model=model, on_step=lambda _: weights.append(model.head.weight.clone()))
+    assert [torch.equal(*pair) for pair in pairwise(weights)] == [True, True, False, False]
+    norms = [float(row["gradient_norm"]) for row in table(tmp_path / "steps.csv")]
+    assert [math.isfinite(norm) for norm in norms] == [False, False, True, True]
+    state = Checkpoints(tmp_path / "checkpoints").latest()
+    assert state is not None
+    assert state["scaler"]["scale"] == 65536 / 4
 
 
 def test_frozen_layers_do_not_move(bars: Dataset, tmp_path: Path) -> None:
@@ -482,7 +502,6 @@ def test_a_broken_checkpoint_gives_way_to_the_one_before(bars: Dataset, tmp_path
     ("settings", "said"),
     [
         (["run.device=tpu"], "one of auto, cpu"),
-        (["run.precision=fp16"], "needs a GPU"),
         (["data.batch_size=0"], "not a multiple"),
         (["run.metric=topp1"], "no measure 'topp1'; there are"),
         (["run.protocol=1y1"], "no protocol is called"),

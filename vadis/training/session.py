@@ -128,8 +128,6 @@ class Session:
         check_recipe(recipe, task)
         self.task, self.recipe, self.out, self.processes = task, recipe, out, processes
         device = processes.device
-        if recipe.run.precision == "fp16" and device.type == "cpu":
-            raise ValueError("run.precision fp16 needs a GPU; on a CPU take bf16 or float32")
         class_names = task.dataset.class_names
         if model is None:
             model = build_network(recipe, class_names)
