@@ -302,7 +302,7 @@ def test_extract_a_dataset(
     found = load_features(tmp_path / "out" / "test.npz")
     assert len(found) == 25
     assert found.class_names == read(shapes, "test").class_names
-    assert any((tmp_path / "cache" / "features").rglob("*.npz"))
+    assert any((tmp_path / "cache" / "features").rglob("*.safetensors"))
     code, text = run(shapes, "--model", model_file, "--out", tmp_path / "out")
     assert code == 2
     assert "name one" in text
@@ -356,3 +356,15 @@ def test_a_file_that_cannot_be_kept_is_no_error(
     assert np.isfinite(found.features_NVD).all()
     assert "not kept" in caplog.text
     assert feature_store.FeatureCache(tmp_path / "file").get("ab") is None
+
+
+def test_the_cache_outlives_a_torn_entry(network: VideoModel, few: Dataset, tmp_path: Path) -> None:
+    first = extract_features(network, few, cache_folder=tmp_path)
+    entries = sorted(tmp_path.rglob("*.safetensors"))
+    assert len(entries) == 6
+    for entry in entries[:3]:
+        entry.write_bytes(entry.read_bytes()[:20])
+    again = extract_features(network, few, cache_folder=tmp_path)
+    np.testing.assert_array_equal(first.features_NVD, again.features_NVD)
+    assert all(entry.stat().st_size > 20 for entry in entries)
+    assert not list(tmp_path.rglob("*.part"))

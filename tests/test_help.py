@@ -43,6 +43,8 @@ def run_and_list_modules(*arguments: str) -> tuple[subprocess.CompletedProcess[s
         ["compare", "--help"],
         ["doctor", "--help"],
         ["demo", "--help"],
+        ["extract", "--help"],
+        ["transfer", "--help"],
         ["data", "make", "--help"],
     ],
     ids=" ".join,

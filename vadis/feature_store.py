@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import safetensors
+import safetensors.numpy
 
 from vadis import downloads
 from vadis.records import DataError, Example, Failure
@@ -160,7 +162,11 @@ def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
 
 
 class FeatureCache:
-    """A folder of the features of single examples; see the module. Safe to share between processes."""
+    """A folder of the features of single examples; see the module. Safe to share between processes.
+
+    Entries are safetensors: several threads read them, and NumPy's own files are not safe for that in Python
+    3.11 (their headers go through `ast`, which then may fail with a SystemError).
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -168,9 +174,9 @@ class FeatureCache:
     def get(self, key: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]] | None:
         """features_VD (more axes for a map) and seconds_V2 of a key; None where there are none."""
         try:
-            arrays, _ = _read(self._path(key))
+            arrays = safetensors.numpy.load(self._path(key).read_bytes())
             return arrays["features"], arrays["seconds"]
-        except (DataError, KeyError):
+        except (OSError, KeyError, safetensors.SafetensorError):
             return None
 
     def put(
@@ -178,9 +184,14 @@ class FeatureCache:
     ) -> None:
         """Keep features_VD and seconds_V2; a full disk keeps nothing and is no error."""
         path = self._path(key)
-        mine = path.with_name(f"{key}.{os.getpid()}.{uuid.uuid4().hex[:8]}.npz")  # others may write it, too
+        mine = path.with_name(f"{key}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")  # others may write it, too
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "features": np.ascontiguousarray(features_VD),
+            "seconds": np.ascontiguousarray(seconds_V2),
+        }
         try:
-            _write(mine, {}, features=features_VD, seconds=seconds_V2)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            mine.write_bytes(safetensors.numpy.save(arrays))
             mine.replace(path)
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -188,7 +199,7 @@ class FeatureCache:
             log.warning("features are not kept: %s", error)
 
     def _path(self, key: str) -> Path:
-        return self.folder / key[:2] / f"{key}.npz"
+        return self.folder / key[:2] / f"{key}.safetensors"
 
 
 def default_cache_folder() -> Path:

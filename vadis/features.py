@@ -60,8 +60,8 @@ class Views:
     crops: Crops = "centre"
 
     def __str__(self) -> str:
-        rule = self.rule
-        return f"{rule.num_clips} {rule.name} {self.crops} {rule.out_of_range} {rule.at_most or ''}".strip()
+        most = self.rule.at_most or ""
+        return f"{self.rule.num_clips} {self.rule.name} {self.crops} {self.rule.out_of_range} {most}".strip()
 
 
 def parse_views(text: str) -> Views:
@@ -92,8 +92,8 @@ def open_model(
     if size is not None and crop is None:
         crop = size
     size = crop if size is None else size
-    asked = {"num_frames": num_frames, "frame_stride": frame_stride, "fps": fps, "size": size, "crop": crop}
-    given: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    given: dict[str, Any] = {"num_frames": num_frames, "frame_stride": frame_stride, "fps": fps}
+    given = {key: value for key, value in (given | {"size": size, "crop": crop}).items() if value is not None}
     source: str | None = None
     if Path(text).is_file():
         source, text = text, str(weights.load(text).metadata["model"])
@@ -362,8 +362,7 @@ def _ahead(
     work: Callable[[Example], _Read], examples: tuple[Example, ...], workers: int
 ) -> Iterator[Future[_Read]]:
     """The results of `work` in order, the next few being made in threads (decoding lets others run)."""
-    pool = ThreadPoolExecutor(max(1, workers))
-    waiting: list[Future[_Read]] = []
+    pool, waiting = ThreadPoolExecutor(max(1, workers)), list[Future[_Read]]()
     try:
         for example in examples:
             waiting.append(pool.submit(work, example))
