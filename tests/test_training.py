@@ -318,6 +318,8 @@ def test_mixing_depends_on_seed_step_and_part_only() -> None:
         assert not torch.equal(one[0], mix(clip_BCTHW, (torch.eye(6),), augment, *other)[0])
     share = one[1][0].diagonal()[0]
     assert mix(clip_BCTHW, (torch.eye(6),), augment, 3, 7, 2)[1][0].diagonal()[0] == share
+    shares = [float(mix(clip_BCTHW, (torch.eye(6),), augment, 3, step)[1][0][0, 0]) for step in range(5)]
+    assert len(set(shares)) == 5, "another lambda in each step"
     alone = mix(clip_BCTHW[:1], (torch.eye(6)[:1],), augment, 3, 7)
     assert torch.equal(alone[0], clip_BCTHW[:1])
 

@@ -325,7 +325,7 @@ def test_a_folder_that_holds_a_run_is_not_written_over(bars: Dataset, tmp_path: 
 
 
 def test_stopped_and_gone_on(bars: Dataset, tmp_path: Path) -> None:
-    recipe = tiny_recipe(optim={"length": 3, "ema": 0.9})
+    recipe = tiny_recipe(optim={"length": 3, "ema": 0.9, "schedule": "plateau", "patience": 0, "lr": 1e-3})
     whole = train(bars, recipe, tmp_path / "whole", validation=bars)
     steps = 0
     out = tmp_path / "stopped"
@@ -357,6 +357,9 @@ def test_stopped_and_gone_on(bars: Dataset, tmp_path: Path) -> None:
         ]
         assert rows[0] == rows[1]
     assert len(Checkpoints(out / "checkpoints").steps()) == 2, "the last two are kept"
+    assert float(table(out / "steps.csv")[-1]["lr"]) == pytest.approx(1e-4), (
+        "nothing got better, the rate fell"
+    )
 
 
 def test_ctrl_c_waits_for_the_step(bars: Dataset, tmp_path: Path) -> None:
@@ -492,6 +495,9 @@ def test_a_broken_checkpoint_gives_way_to_the_one_before(bars: Dataset, tmp_path
     first, second = load_file(tmp_path / "whole" / "last.safetensors"), load_file(result.last)
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert not list((out / "checkpoints").glob("*.part"))
+    assert [row["step"] for row in table(out / "steps.csv")] == ["1", "2", "3", "4"], (
+        "later lines are cut off"
+    )
     for path in (out / "checkpoints").glob("*.pt"):
         path.write_bytes(b"nothing")
     with pytest.raises(TrainingError, match="no checkpoint can be read"):

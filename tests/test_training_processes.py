@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import os
@@ -18,10 +19,12 @@ import torch
 from made_clips import CLASSES, made_dataset, tiny_recipe, write_bar
 from quick_processes import quick_context
 from safetensors.torch import load_file
+from torch import nn
 
 from vadis.config import Augment, override
 from vadis.records import Dataset, Example
 from vadis.training import train
+from vadis.training.start import build_network
 
 
 @pytest.fixture(scope="module")
@@ -110,12 +113,18 @@ def test_two_processes_give_the_losses_of_one(bars: Dataset, tmp_path: Path, qui
 def test_a_process_without_clips_steps_all_the_same(
     bars: Dataset, tmp_path: Path, quick: BaseContext
 ) -> None:
-    """Two clips a step, one of them broken: its process has nothing to pass backward."""
+    """Two clips a step, one of them broken: its process has nothing to pass backward.
+
+    A parameter that nobody uses has no gradient in either, and is not moved by decay.
+    """
     broken = (Example("gone.mp4", "gone", (0,)), *bars.examples[:4])
     data = replace(bars, examples=broken)
     recipe = override(RECIPE, ["data.batch_size=2", "model.freeze=blocks.0."])
-    train(data, recipe, tmp_path / "one")
-    together(quick, 2, data, recipe, tmp_path / "two")
+    model = build_network(recipe, CLASSES)
+    model.unused = nn.Parameter(torch.ones(3))
+    train(data, recipe, tmp_path / "one", model=copy.deepcopy(model))
+    together(quick, 2, data, recipe, tmp_path / "two", model=model)
+    assert load_file(tmp_path / "two" / "last.safetensors")["unused"].tolist() == [1.0, 1.0, 1.0]
     counts = [row["clips"] for row in rows(tmp_path / "two")]
     assert sorted(counts) in ([0, 1, 1, 2, 2, 2], [1, 1, 1, 1, 2, 2], [0, 0, 2, 2, 2, 2])
     assert_alike(tmp_path / "one", tmp_path / "two")
