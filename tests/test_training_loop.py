@@ -46,6 +46,7 @@ def losses(out: Path) -> list[float]:
     return [float(row["loss"]) for row in table(out / "steps.csv")]
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_leaves_all_that_one_needs(tmp_path: Path) -> None:
     train_set, validation = made_dataset(tmp_path / "a", 16), made_dataset(tmp_path / "b", 8, "val", 100)
     validation = replace(validation, class_groups={"all": (0, 1)})
@@ -230,6 +231,7 @@ def test_a_network_of_ones_own_is_trained_in_place(bars: Dataset, tmp_path: Path
 # Frames ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_frames_are_learnt_from_spans(tmp_path: Path) -> None:
     """Two videos whose halves are of different classes: a network that answers over time tells them apart."""
     from vadis.video.write import VideoWriter
