@@ -21,6 +21,7 @@ from torch import Tensor
 
 import vadis
 from vadis.config import Augment, LossConfig, Recipe, override
+from vadis.engines import has_fast_bf16
 from vadis.models import create_model
 from vadis.records import DataError, Dataset, Example, Span
 from vadis.training import Moment, TrainingError, TrainingResult, train
@@ -168,10 +169,13 @@ def test_a_step_is_what_pytorch_says(bars: Dataset, tmp_path: Path) -> None:
     assert all(torch.allclose(found[name], value, atol=1e-5) for name, value in expected.items())
 
 
+NEEDS_BF16 = pytest.mark.skipif(not has_fast_bf16(), reason="this processor has no bf16")
+
+
 @pytest.mark.parametrize(
     "settings",
     [
-        ["run.precision=bf16"],
+        pytest.param(["run.precision=bf16"], marks=NEEDS_BF16),
         ["run.precision=fp16", "optim.clip_norm=1"],
         ["data.augment.mixup=0.5", "data.augment.cutmix=1", "loss.label_smoothing=0.1"],
         ["loss.class_weights=balanced", "data.balance=1", "data.repeats=2"],
@@ -191,6 +195,13 @@ def test_what_a_recipe_can_ask_for(
     if "optim.patience=0" in settings:
         start = create_model("r3d_18", num_classes=2, tiny=True).state_dict()
         assert start.keys() == load_file(result.last).keys()
+
+
+def test_emulated_bf16_is_refused(bars: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vadis.training.session.has_fast_bf16", lambda: False)
+    recipe = override(tiny_recipe(), ["run.precision=bf16", "run.device=cpu"])
+    with pytest.raises(ValueError, match=r"no bf16 arithmetic.*take float32"):
+        train(bars, recipe, tmp_path / "run")
 
 
 def test_a_gradient_that_fp16_cannot_hold_is_passed_over(bars: Dataset, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Size:
     drawn: int = 128
     num_frames: int = 32
     pixels: int = 160
-    epochs: float = 20.0
+    epochs: float = 12.0
 
 
 @dataclass(frozen=True)

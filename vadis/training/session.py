@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vadis.config import Recipe
 from vadis.data.loader import fingerprint
 from vadis.data.union import join_union
+from vadis.engines import has_fast_bf16
 from vadis.models import VideoModel
 from vadis.models.weights import save_model
 from vadis.records import DataError, Dataset
@@ -128,6 +129,13 @@ class Session:
         check_recipe(recipe, task)
         self.task, self.recipe, self.out, self.processes = task, recipe, out, processes
         device = processes.device
+        if recipe.run.precision == "bf16" and device.type == "cpu" and not has_fast_bf16():
+            # PyTorch 2.15 emulates it, slower than float32, and one weight gradient of a convolution then
+            # holds memory that was never set (seen with MALLOC_PERTURB_)
+            raise ValueError(
+                "run.precision bf16: this processor has no bf16 arithmetic, and emulated it trains wrongly; "
+                "take float32"
+            )
         class_names = task.dataset.class_names
         if model is None:
             model = build_network(recipe, class_names)
