@@ -510,8 +510,15 @@ def test_pip_that_fails_says_what_to_do(
     assert SOURCE.sha256 in said
 
 
+def test_looking_for_pip_leaves_setuptools_usable() -> None:
+    """torch.compile imports it; asked for pip the usual way, its own finder of distutils would step back."""
+    script = "from vadis.downloads import _has_pip; assert _has_pip(); import setuptools; print('usable')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "usable\n", done.stderr
+
+
 def test_a_python_without_pip_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downloads.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(downloads.importlib.machinery.PathFinder, "find_spec", lambda name: None)
     with pytest.raises(DownloadError, match="ensurepip`, or on a machine with a network run"):
         fetch_package(SOURCE, tmp_path / "kept")
 

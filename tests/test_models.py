@@ -7,7 +7,6 @@ the tiny forms of several names are one and the same network, the slower tests t
 from __future__ import annotations
 
 import csv
-import importlib
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
@@ -384,7 +383,6 @@ COMPILED = [
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMPILED)
 def test_the_real_compiler(name: str) -> None:
-    importlib.import_module("torch.utils.cpp_extension")  # setuptools cannot always be loaded while compiling
     torch._dynamo.reset()
     model = tiny_model(name)
     clip = random_clip(model.spec)

@@ -12,8 +12,8 @@ import contextlib
 import errno
 import hashlib
 import http.client
+import importlib.machinery
 import importlib.metadata
-import importlib.util
 import os
 import re
 import shutil
@@ -428,7 +428,7 @@ def fetch_package(
         for path in sorted(folder.iterdir()):
             if _names(path, package) and sha256_of(path) == package.sha256:
                 return path
-        if importlib.util.find_spec("pip") is None:
+        if not _has_pip():
             raise DownloadError(
                 f"{package.requirement} is fetched with pip, which this Python lacks: run `{sys.executable} "
                 f"-m ensurepip`, or {by_hand}"
@@ -448,6 +448,15 @@ def fetch_package(
             archive = folder / found[0].name
             found[0].replace(archive)
     return archive
+
+
+def _has_pip() -> bool:
+    """Whether this Python has pip, found without asking `sys.meta_path`.
+
+    Where setuptools has put a finder there (Python before 3.12), being asked for pip makes it step back for
+    good, and a later `import setuptools`, as in torch.compile, fails with an AssertionError.
+    """
+    return importlib.machinery.PathFinder.find_spec("pip") is not None
 
 
 def _names(path: Path, package: PinnedPackage) -> bool:
