@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vadis.records import Limits, Prediction, Span
-from vadis.video.canvas import INK, PALETTE, PANEL, Canvas, fit_text, ink_on
+from vadis.video.canvas import INK, PALETTE, PANEL, PAPER, Canvas, Colour, fit_text, ink_on, mix
 from vadis.video.draw import MARGIN, NAMES, draw_axis, fetch_thumbnails, strip_height
 from vadis.video.overlay import end_of
 from vadis.video.write import write_png
@@ -54,7 +54,7 @@ def render_truth(
     across = (right - left) / max(end, 1e-9)
     found = best_spans(prediction)
     names = list(dict.fromkeys(span.class_name for span in (*truth, *found)))
-    colours = {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(names)}
+    colours = {name: _colour(number) for number, name in enumerate(names)}
     strip = strip_height(frames, right - left)
     top = 64
     bars = top + (strip + 14 if strip else 0)
@@ -65,6 +65,7 @@ def render_truth(
         step = (right - left) / len(frames)
         for number, frame_HWC in enumerate(frames):
             canvas.picture(left + number * step, top, step - 2, strip, frame_HWC)
+    draw_axis(canvas, left, right, bars, bars + 2 * 58, end)
     for row, (title, spans) in enumerate((("shown", tuple(truth)), ("found", found))):
         y = bars + 58 * row
         canvas.text(MARGIN, y + 10, title, 16, INK, bold=True)
@@ -79,8 +80,13 @@ def render_truth(
             for start, stop in _wrong_parts(found, truth):
                 for x in np.arange(left + start * across + 4, left + stop * across, 8):
                     canvas.line([(x, y + 44), (x, y + 50)], (160, 60, 0), 2)
-    draw_axis(canvas, left, right, bars, bars + 2 * 58, end)
     return canvas.pixels()
+
+
+def _colour(number: int) -> Colour:
+    """The colour of a class: those of the palette first, then paler ones."""
+    rounds, place = divmod(number, len(PALETTE))
+    return mix(PALETTE[place], PAPER, 1 - 0.55**rounds)
 
 
 def best_spans(prediction: Prediction) -> tuple[Span, ...]:
