@@ -9,9 +9,9 @@ import pytest
 
 from vadis import ladder
 from vadis.data.benchmark import make, read
+from vadis.data.shapes import REVERSED_PAIRS
 from vadis.ladder import (
     LADDER,
-    PAIRS,
     Budget,
     build_options,
     order_accuracy,
@@ -61,7 +61,7 @@ def test_order_is_asked_within_a_pair(dataset: Dataset) -> None:
     scores[np.arange(len(labels)), labels] = 0.1
     scores[:, 0] = 1.0  # the best class is another one, which does not matter here
     assert order_accuracy(scores, dataset) == 1.0
-    first, second = (dataset.class_names.index(name) for name in PAIRS[0])
+    first, second = (dataset.class_names.index(name) for name in REVERSED_PAIRS[0])
     scores[labels == first, second] = 0.2
     assert order_accuracy(scores, dataset) == pytest.approx(5 / 6)
 

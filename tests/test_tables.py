@@ -25,9 +25,9 @@ from vadis.tables import (
     list_lectures,
     list_tables,
     read_table,
-    relative_error_change,
 )
 from vadis.tables.grid import print_table, show_value
+from vadis.transfer.report import relative_change
 
 CELLS = [cell for table in list_tables() for cell in table.cells]
 COUNTS = {
@@ -145,7 +145,7 @@ def test_changes_in_misclassification(row: str, dataset: str) -> None:
         value("quo_vadis_3_v1", row, f"{dataset} {name}")
         for name in ("Original", "Fixed", "Full-FT", "change")
     )
-    assert relative_error_change(original, fixed, full) == pytest.approx(change, abs=0.25)
+    assert relative_change(original, fixed, full) == pytest.approx(change, abs=0.25)
 
 
 @pytest.mark.parametrize("row", ["I3D", "Two-Stream I3D"])

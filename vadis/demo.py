@@ -12,7 +12,8 @@ import importlib.resources
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -245,21 +246,14 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-class _bar:  # noqa: N801 - used like a function
+@contextmanager
+def _bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar that goes when it is done; inside, a function of (done, total)."""
-
-    def __init__(self, console: Console, title: str) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        shown = Console(stderr=True)
-        self._progress = Progress(*columns, console=shown, transient=True, disable=not console.is_terminal)
-        self._task = self._progress.add_task(title, total=None)
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        self._progress.start()
-        return lambda done, total: self._progress.update(self._task, completed=done, total=total)
-
-    def __exit__(self, *error: object) -> None:
-        self._progress.stop()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    shown = Console(stderr=True)
+    with Progress(*columns, console=shown, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def write_results(prediction: Prediction, out: Path, threshold: float, num_classes: int) -> dict[str, Path]:

@@ -29,6 +29,7 @@ import numpy as np
 
 from vadis.config import Augment, DataConfig, ModelConfig, OptimConfig, Recipe, RunConfig
 from vadis.data.benchmark import make, read
+from vadis.data.shapes import CLASS_GROUPS, CLASS_NAMES, REVERSED_PAIRS
 from vadis.evaluation import measure, score_dataset
 from vadis.evaluation.measures import wilson_interval
 from vadis.models import MODELS
@@ -84,8 +85,6 @@ LADDER: dict[str, Rung] = {
     "timesformer_axial": Rung("attention along each axis"),
 }
 """The networks, from those that see frames to those that see time; the order is that of the table."""
-
-PAIRS = (("approach", "recede"), ("gather", "scatter"), ("fill", "drain"))
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ def run_network(
         "seed": seed,
         "budget": asdict(budget),
         "top1": numbers["top1"],
-        "groups": {name: _accuracy(scored.scores_NK, test_set, name) for name in test_set.class_groups},
+        "groups": {name: group["top1"] for name, group in numbers["groups"].items()},
         "order": order_accuracy(scored.scores_NK, test_set),
         "num_test": len(test_set.examples),
         "num_parameters": cost.num_parameters,
@@ -170,20 +169,13 @@ def run_network(
     return result
 
 
-def _accuracy(scores_NK: np.ndarray, dataset: Dataset, group: str) -> float:
-    """Share of the clips of a group whose best class, among all classes, is right."""
-    labels_N = np.array([example.labels[0] for example in dataset.examples])
-    inside = np.isin(labels_N, dataset.class_groups[group])
-    return float((scores_NK[inside].argmax(1) == labels_N[inside]).mean())
-
-
 def order_accuracy(scores_NK: np.ndarray, dataset: Dataset) -> float:
     """Given that a clip is of a pair of reversed classes, which of the two? Share that is right.
 
     Only the two scores of the pair are compared; equal ones count one half. Chance is one half.
     """
     hits = []
-    for pair in PAIRS:
+    for pair in REVERSED_PAIRS:
         first, second = (dataset.class_names.index(name) for name in pair)
         for scores_K, example in zip(scores_NK, dataset.examples, strict=True):
             if example.labels[0] in (first, second):
@@ -227,7 +219,9 @@ def summarise(results: Sequence[dict[str, Any]]) -> list[Row]:
             return statistics.fmean(run["groups"][key] for run in runs)
 
         order = statistics.fmean(run["order"] for run in runs)
-        num_pairs = round(6 / 25 * sum(run["num_test"] for run in runs))
+        num_pairs = round(
+            len(CLASS_GROUPS["reversed"]) / len(CLASS_NAMES) * sum(run["num_test"] for run in runs)
+        )
         low, high = wilson_interval(order * num_pairs, num_pairs) or (0.0, 1.0)
         rows.append(
             Row(

@@ -222,11 +222,3 @@ def read_table(name: str) -> PublishedTable:
             f"no published table is called {name!r}; did you mean {near!r}? (`vadis tables` lists them)"
         )
     return found
-
-
-def relative_error_change(before: float, *after: float) -> float:
-    """Relative change in misclassification, in percent, from an accuracy to the best of others, in percent.
-
-    93.4 to 96.5 is -47.0: of 6.6 wrong in a hundred 3.5 are left. Source: Quo Vadis, version 1, table 3.
-    """
-    return 100 * ((100 - max(after)) / (100 - before) - 1)

@@ -16,6 +16,7 @@ from vadis.config import Recipe
 from vadis.data.loader import fingerprint
 from vadis.data.union import join_union
 from vadis.engines import has_fast_bf16
+from vadis.evaluation.views import PRECISIONS
 from vadis.models import VideoModel
 from vadis.models.weights import save_model
 from vadis.records import DataError, Dataset
@@ -33,7 +34,6 @@ from vadis.training.validating import chosen_measure, validate
 log = logging.getLogger(__name__)
 
 STATE_VERSION = 1
-PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass

@@ -51,7 +51,8 @@ Key = tuple[str, str, str, str, str, str]
 def relative_change(original: float, *transferred: float) -> float:
     """Percent by which misclassification changes from `original` to the best of `transferred`.
 
-    All are accuracies in percent. Negative is fewer errors; infinite where original has none.
+    All are accuracies in percent. Negative is fewer errors; infinite where original has none: 93.4 to 96.5 is
+    -47.0, of 6.6 wrong in a hundred 3.5 are left. Source: Quo Vadis, version 1, table 3.
     """
     before, after = 100 - original, 100 - max(transferred)
     if before == 0:
