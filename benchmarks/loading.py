@@ -29,8 +29,9 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from vadis.data import loader as ours
 from vadis.data.augment import RandomCrop
 from vadis.data.clips import ClipRule
-from vadis.records import ClipSpec, Example
 from vadis.records import Dataset as Listed
+from vadis.records import Example
+from vadis.specs import ClipSpec
 
 WIDTH, HEIGHT, RATE, NUM_FRAMES = 340, 256, 30, 300
 T, STRIDE, CROP, BATCH, WORKERS = 32, 2, 224, 8, 2

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 import vadis
 from vadis.models import VideoModel
 from vadis.models.weights import save_model
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 from vadis.video.transform import prepare_clip
 
 

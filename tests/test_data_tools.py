@@ -21,7 +21,8 @@ from vadis.data.scan import open_dataset
 from vadis.data.shards import write_shards
 from vadis.data.splitting import find_groups, split_dataset
 from vadis.data.statistics import describe_dataset, draw_statistics
-from vadis.records import Box, ClipSpec, DataError, Dataset, Example, Span
+from vadis.records import Box, DataError, Dataset, Example, Span
+from vadis.specs import ClipSpec
 
 SPEC = ClipSpec(num_frames=4, size=64, crop=48)
 

@@ -26,7 +26,8 @@ from vadis.metrics.charades import active_moments, localize
 from vadis.models import create_model
 from vadis.models.contract import VideoModel
 from vadis.models.weights import save_model
-from vadis.records import ClipSpec, Dataset, Example, Span, VideoError
+from vadis.records import Dataset, Example, Span, VideoError
+from vadis.specs import ClipSpec
 from vadis.video.decode import Video
 from vadis.video.transform import prepare_clip
 from vadis.video.write import VideoWriter

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vadis import engines, folding, parity
 from vadis.engines import EngineError, create_engine, list_engines
 from vadis.models import create_model
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 
 SHAPE = (1, 3, 16, 64, 64)
 USABLE = [name for name, reason in list_engines().items() if reason is None]

@@ -16,7 +16,8 @@ from vadis.evaluation.protocols import PROTOCOLS, make_protocol
 from vadis.evaluation.views import ScoredDataset, hash_weights, score_dataset, to_scores
 from vadis.models import create_model
 from vadis.models.contract import VideoModel
-from vadis.records import ClipSpec, Dataset, Example, Span, VadisError
+from vadis.records import Dataset, Example, Span, VadisError
+from vadis.specs import ClipSpec
 
 SPEC = ClipSpec(num_frames=4, frame_stride=2, size=40, crop=32, mean=(0.5,) * 3, std=(0.25,) * 3)
 NAMES = ("left", "right", "up", "down", "in", "out", "still")

@@ -22,7 +22,7 @@ from vadis.evaluation.views import hash_weights
 from vadis.models import create_model
 from vadis.models.weights import save
 from vadis.prediction import Predictor
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 
 NAMES = ("crawl", "jump", "walk")
 

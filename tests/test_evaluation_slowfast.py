@@ -19,7 +19,8 @@ from PIL import Image
 from vadis.data.clips import ClipRule, choose_frames
 from vadis.evaluation import make_protocol, measure, score_dataset
 from vadis.models import create_model
-from vadis.records import ClipSpec, Dataset, Example
+from vadis.records import Dataset, Example
+from vadis.specs import ClipSpec
 
 SIDE = 48
 NUM_CLASSES = 6

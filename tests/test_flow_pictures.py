@@ -17,7 +17,8 @@ from vadis.data.flow_pictures import FlowPictures, find_pictures
 from vadis.data.loader import ClipDataset, ClipLoader, FailedExample
 from vadis.data.made import write_clip, write_flow, write_frames
 from vadis.models import create_model
-from vadis.records import ClipSpec, Dataset, Example, VideoError
+from vadis.records import Dataset, Example, VideoError
+from vadis.specs import ClipSpec
 
 SPEC = ClipSpec("flow", 4, 1, None, 48, 32, (0.0, 0.0), (1.0, 1.0), (-1.0, 1.0))
 NUM_FIELDS = 11

@@ -15,6 +15,7 @@ import vadis
 ROOT = Path(vadis.__file__).parent
 LEVELS = [
     "records",
+    "specs",
     "downloads",
     "config video metrics models",
     "data recipes folding parity",

@@ -25,7 +25,8 @@ from vadis.data.clips import RULES, ClipRule, choose_frames, interval_frames, re
 from vadis.data.frame_cache import FrameCache
 from vadis.data.loader import Batch, ClipDataset, ClipLoader, FailedExample
 from vadis.data.order import Draw, Order, share_of
-from vadis.records import ClipSpec, Dataset, Example, VideoError
+from vadis.records import Dataset, Example, VideoError
+from vadis.specs import ClipSpec
 
 SPEC = ClipSpec(num_frames=4, frame_stride=2, size=64, crop=48, mean=(0.5,) * 3, std=(0.25,) * 3)
 NUM_FRAMES = (40, 37, 30, 44, 9)

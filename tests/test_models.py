@@ -25,7 +25,7 @@ from vadis.models import MODELS, VideoModel, average_channels, create_model, lis
 from vadis.models import weights as published
 from vadis.models.contract import Paper
 from vadis.models.cost import count_parameters, measure_cost
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 
 CLASSES = 7
 BLIND_TO_ORDER: frozenset[str] = frozenset(

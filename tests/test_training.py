@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from vadis.config import Augment, DataConfig, LossConfig, ModelConfig, OptimConfig, Recipe, RunConfig
 from vadis.models import create_model
 from vadis.models.weights import save_model
-from vadis.records import ClipSpec, DataError, Dataset, Example, Span
+from vadis.records import DataError, Dataset, Example, Span
+from vadis.specs import ClipSpec
 from vadis.training.averaging import WeightAverage
 from vadis.training.feeding import make_steps, part_size
 from vadis.training.heads import Head, cut_head, join_datasets

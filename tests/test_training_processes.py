@@ -180,6 +180,6 @@ def test_a_batch_that_cannot_be_shared(bars: Dataset) -> None:
 
 
 def tiny_spec() -> Any:
-    from vadis.records import ClipSpec
+    from vadis.specs import ClipSpec
 
     return ClipSpec(size=36, crop=32)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 from vadis.video import transform
 
 VECTORS = json.loads((Path(__file__).parent / "golden" / "signals.json").read_text())

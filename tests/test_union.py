@@ -10,7 +10,8 @@ from vadis.data.clips import ClipRule
 from vadis.data.loader import ClipDataset, ClipLoader
 from vadis.data.made import write_clip, write_text
 from vadis.data.union import join_union, name_apart, read_same
-from vadis.records import Box, ClipSpec, DataError, Dataset, Example, Span
+from vadis.records import Box, DataError, Dataset, Example, Span
+from vadis.specs import ClipSpec
 
 
 def dataset(name: str, classes: tuple[str, ...], *examples: Example, multi_label: bool = False) -> Dataset:

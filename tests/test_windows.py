@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vadis.records import ClipSpec, DecodeReport, LabelScore, Window
+from vadis.records import DecodeReport, LabelScore, Window
+from vadis.specs import ClipSpec
 from vadis.video.frames import Frames
 from vadis.video.sample import window_indices
 from vadis.windows import (

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vadis.models import create_model, list_models
     from vadis.prediction import load, predict
-    from vadis.records import ClipSpec, Limits, Prediction, Span, VideoError
+    from vadis.records import Limits, Prediction, Span, VideoError
+    from vadis.specs import ClipSpec
     from vadis.video.decode import decode, stream_frames
     from vadis.video.probe import probe
 
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 HOMES = {
-    "ClipSpec": "vadis.records",
+    "ClipSpec": "vadis.specs",
     "Limits": "vadis.records",
     "Prediction": "vadis.records",
     "Span": "vadis.records",

@@ -42,7 +42,8 @@ from torch import Tensor, nn
 
 from vadis import folding, parity
 from vadis.parity import Run
-from vadis.records import ClipSpec, VadisError
+from vadis.records import VadisError
+from vadis.specs import ClipSpec
 
 log = logging.getLogger(__name__)
 

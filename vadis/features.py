@@ -39,7 +39,8 @@ from vadis.engines import PRECISIONS, Engine, choose_device, has_fast_bf16
 from vadis.feature_layers import SPECIAL, FeatureNetwork, hash_trunk
 from vadis.feature_store import FeatureCache, FeatureSet, feature_key
 from vadis.models import MODELS, VideoModel, create_model, weights
-from vadis.records import ClipSpec, Dataset, Example, Failure, Limits, VideoError
+from vadis.records import Dataset, Example, Failure, Limits, VideoError
+from vadis.specs import ClipSpec
 from vadis.video.decode import prefetch, stream_frames
 from vadis.video.transform import normalise, resize_short_side
 from vadis.windows import Cut, cut_windows, make_protocol, window_of

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from vadis import downloads
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 
 log = logging.getLogger(__name__)
 

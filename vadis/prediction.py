@@ -21,7 +21,8 @@ import torch
 
 from vadis.engines import Engine, create_engine
 from vadis.models import MODELS, VideoModel, create_model, weights
-from vadis.records import STRANGER_LIMITS, ClipSpec, Failure, Limits, Prediction, VideoError, Window
+from vadis.records import STRANGER_LIMITS, Failure, Limits, Prediction, VideoError, Window
+from vadis.specs import ClipSpec
 from vadis.video.decode import Stream, prefetch, stream_frames
 from vadis.video.sandbox import stream_frames_in_child
 from vadis.video.write import cut_video, span_filename

@@ -6,7 +6,6 @@ clock (0 is where a player's seek bar begins), boxes are xyxy in [0, 1], sizes a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -141,52 +140,6 @@ class DecodeReport:
     def ok(self) -> bool:
         """True where every promised frame came out undamaged."""
         return not self.short and self.frames_corrupt == 0
-
-
-@dataclass(frozen=True)
-class ClipSpec:
-    """What a model's input tensor is: everything needed to make it from a video.
-
-    `num_frames` and `frame_stride` describe the tensor that goes in (T and tau of "T x tau"),
-    `fps` is the rate in Hz that frames are taken at before the stride (None: the video's own),
-    `size` the short side in pixels after resizing, `crop` the side of the square that is cut.
-    Pixels 0..255 are mapped linearly onto `value_range`, then `(x - mean) / std` per channel.
-    `channel_order` is "bgr" for networks that were trained on OpenCV's order (Caffe and its heirs); mean
-    and std are in that order then. A model of several modalities has one spec per modality in `parts`.
-    """
-
-    modality: str = "rgb"
-    num_frames: int = 16
-    frame_stride: int = 1
-    fps: float | None = None
-    size: int = 256
-    crop: int = 224
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
-    value_range: tuple[float, float] = (0.0, 1.0)
-    channel_order: Literal["rgb", "bgr"] = "rgb"
-    parts: Mapping[str, ClipSpec] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if min(self.num_frames, self.frame_stride) < 1:
-            raise ValueError(
-                f"num_frames and frame_stride must be at least 1, got {self.num_frames}, {self.frame_stride}"
-            )
-        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
-            raise ValueError(f"fps must be a positive number of frames per second or None, got {self.fps}")
-        if self.crop > self.size:
-            raise ValueError(f"crop ({self.crop} pixels) must not exceed the short side ({self.size} pixels)")
-        if len(self.mean) != len(self.std):
-            raise ValueError(f"mean has {len(self.mean)} channels, std {len(self.std)}")
-        if self.channel_order not in ("rgb", "bgr"):
-            raise ValueError(f'channel_order must be "rgb" or "bgr", got {self.channel_order!r}')
-        if self.channel_order == "bgr" and self.channels != 3:
-            raise ValueError(f"only three channels can be in the order bgr, not {self.channels}")
-
-    @property
-    def channels(self) -> int:
-        """Number of channels of the tensor."""
-        return len(self.mean)
 
 
 @dataclass(frozen=True)

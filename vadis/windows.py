@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vadis.records import ClipSpec, LabelScore, Span, Window
+from vadis.records import LabelScore, Span, Window
+from vadis.specs import ClipSpec
 from vadis.video.frames import Frames
 from vadis.video.transform import centre_offset
 

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 from vadis.video import transform
 
 Labels: TypeAlias = tuple[int, ...]

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from vadis.data.flow_pictures import FlowPictures
 from vadis.data.frame_cache import FrameCache, frame_key
-from vadis.records import ClipSpec, Example, Limits, VideoError
+from vadis.records import Example, Limits, VideoError
+from vadis.specs import ClipSpec
 from vadis.video import sample
 from vadis.video.decode import Video
 from vadis.video.images import DEFAULT_RATE

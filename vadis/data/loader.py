@@ -31,7 +31,8 @@ from vadis.data.augment import Crops, Step, cut_views
 from vadis.data.clips import ClipRule, check_modality, read_clips
 from vadis.data.frame_cache import FrameCache
 from vadis.data.order import Draw, Order, share_of
-from vadis.records import ClipSpec, Dataset, Failure, Limits, VideoError
+from vadis.records import Dataset, Failure, Limits, VideoError
+from vadis.specs import ClipSpec
 from vadis.video.transform import normalise, resize_short_side
 
 log = logging.getLogger(__name__)

@@ -36,7 +36,6 @@ from vadis.metrics.charades import NUM_MOMENTS
 from vadis.metrics.classification import softmax
 from vadis.models.contract import VideoModel
 from vadis.records import (
-    ClipSpec,
     Dataset,
     DecodeReport,
     Example,
@@ -48,6 +47,7 @@ from vadis.records import (
     VideoError,
     Window,
 )
+from vadis.specs import ClipSpec
 from vadis.video import sample
 from vadis.video.decode import Video
 from vadis.video.transform import centre_crop, prepare_clip

@@ -25,7 +25,8 @@ from vadis.evaluation.charts import (
     picture_uri,
 )
 from vadis.evaluation.measures import TITLES
-from vadis.records import ClipSpec, Dataset, EvaluationCard, VideoError
+from vadis.records import Dataset, EvaluationCard, VideoError
+from vadis.specs import ClipSpec
 from vadis.video.write import part_file
 
 NUM_THUMBNAILS = 12

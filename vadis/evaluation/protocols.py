@@ -20,7 +20,7 @@ from vadis.data.augment import Crops
 from vadis.data.clips import ClipRule, check_modality
 from vadis.models.contract import VideoModel
 from vadis.models.cost import measure_cost
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 
 Combine = Literal["softmax", "logits", "max", "sigmoid"]
 

@@ -33,7 +33,8 @@ from vadis.evaluation.journal import Journal, pack, unpack
 from vadis.evaluation.protocols import Combine, EvaluationProtocol, make_protocol
 from vadis.metrics.classification import combine_views, softmax
 from vadis.models.contract import VideoModel
-from vadis.records import ClipSpec, Dataset, Failure, Limits
+from vadis.records import Dataset, Failure, Limits
+from vadis.specs import ClipSpec
 
 Floats = NDArray[np.float64]
 Sees = Callable[[Tensor], Tensor]

@@ -14,7 +14,7 @@ from vadis.fetching import fetch_if_missing
 from vadis.models import create_model
 from vadis.models.contract import VideoModel
 from vadis.models.weights import load
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 from vadis.video.decode import Video
 from vadis.video.transform import centre_crop, prepare_clip
 

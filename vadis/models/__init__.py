@@ -10,6 +10,7 @@ import difflib
 import fnmatch
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ from vadis.models.timesformer import (
     timesformer_local_global,
     timesformer_space,
 )
-from vadis.records import ClipSpec
+from vadis.specs import spec_from_dict
 
 __all__ = ["MODELS", "VideoModel", "create_model", "list_models", "model_names"]
 
@@ -370,12 +371,9 @@ def _adopt_spec(
     """
     if stated is None or stated["modality"] != model.spec.modality:
         return
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in stated.items()
-    }
-    asked = {key for key in options or {} if key in values}
+    asked = {key for key in options or {} if key in stated}
     asked |= {"size"} if "crop" in asked else set()  # a crop of another size is cut from another picture
-    model.spec = ClipSpec(**{**values, **{key: getattr(model.spec, key) for key in asked}})
+    model.spec = replace(spec_from_dict(stated), **{key: getattr(model.spec, key) for key in asked})
 
 
 def _load_strictly(model: VideoModel, state: Mapping[str, Tensor], source: str) -> None:

@@ -13,29 +13,37 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
+
+Clip = Tensor | Mapping[str, Tensor]
+"""A batch of clips: one tensor_BCTHW, or one for each part of a spec that has several, by name."""
 
 
 class VideoModel(nn.Module):
     """A network that scores clips: `forward(clip_BCTHW) -> logits_BK`, never a softmax.
 
     `forward_features(clip_BCTHW) -> feature_BDTHW` gives the last feature map, `reset_head(num_classes)`
-    puts a new, untrained classifier on top, whose weights are `head.weight` (and `head.bias`) in every
-    network. `input_weights` are the `state_dict` keys of the layers that see the pixels, for weights that
-    were trained on another number of channels; `min_frames` is the shortest clip that `forward` takes, in
-    frames. `adapt_state(state_dict) -> state_dict`, where a network has it, resizes weights that depend on
-    the size of the clips they were trained on (position embeddings) before they are loaded. The last five
-    attributes are filled in by `vadis.models.create_model`.
+    puts a new, untrained classifier on top, whose weights are `head.weight` (and `head.bias`). A network of
+    several modalities takes `{"rgb": tensor_BCTHW, "flow": tensor_BCTHW}` instead, as its `spec.parts` name
+    them; where its streams meet only in their scores, it has a classifier for each (`heads` are their
+    names) and `forward_features` gives a map for each. `input_weights` are the `state_dict` keys of the
+    layers that see the pixels, for weights that were trained on another number of channels; `min_frames` is
+    the shortest clip that `forward` takes, in frames. `adapt_state(state_dict) -> state_dict`, where a
+    network has it, resizes weights that depend on the size of the clips they were trained on (position
+    embeddings) before they are loaded. The last five attributes are filled in by
+    `vadis.models.create_model`.
     """
 
     spec: ClipSpec
     num_classes: int
     input_weights: tuple[str, ...]
-    forward_features: Callable[[Tensor], Tensor]
+    forward_features: Callable[..., Any]
     reset_head: Callable[[int], None]
 
+    heads: tuple[str, ...] = ("head",)
     min_frames: int = 1
     adapt_state: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
     name: str = ""
@@ -43,6 +51,29 @@ class VideoModel(nn.Module):
     weights_sha256: str | None = None
     options: Mapping[str, Any] = {}
     calibration: Mapping[str, Any] | None = None
+
+
+def make_clip(
+    spec: ClipSpec,
+    batch: int = 1,
+    *,
+    num_frames: int | None = None,
+    fill: Callable[..., Tensor] = torch.zeros,
+    **kind: Any,
+) -> Clip:
+    """A batch of clips as `spec` wants them, of zeros or of what `fill` (torch.rand, torch.empty ...) gives.
+
+    num_frames: T of the first part instead of the spec's; the other parts keep theirs in proportion. kind:
+    `device`, `dtype`, `generator`, as `fill` takes them. Returns a tensor_BCTHW, or one for each part.
+    """
+
+    def one(part: ClipSpec) -> Tensor:
+        channels, frames, height, width = part.shape
+        if num_frames is not None:
+            frames = max(1, round(frames * num_frames / spec.num_frames))
+        return fill((batch, channels, frames, height, width), **kind)
+
+    return {name: one(part) for name, part in spec.parts.items()} if spec.parts else one(spec)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,13 +27,15 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def measure_cost(model: nn.Module, shape_CTHW: Sequence[int]) -> Cost:
-    """Count parameters, and 10^9 multiply-adds for one clip of `shape_CTHW`.
+def measure_cost(model: nn.Module, shape_CTHW: Sequence[int] | Mapping[str, Sequence[int]]) -> Cost:
+    """Count parameters, and 10^9 multiply-adds for one clip of `shape_CTHW`, or of a shape by modality.
 
-    A copy of the model runs on the meta device: shapes only, no memory, no arithmetic. Errors are the
-    model's own (a clip that is too small).
+    The shapes of a network's own clips are `model.spec.shapes`. A copy of the model runs on the meta
+    device: shapes only, no memory, no arithmetic. Errors are the model's own (a clip that is too small).
     """
     shadow = copy.deepcopy(model).to("meta").eval()
+    shapes = shape_CTHW if isinstance(shape_CTHW, Mapping) else {"": shape_CTHW}
+    clips = {name: torch.empty((1, *shape), device="meta") for name, shape in shapes.items()}
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        shadow(torch.empty((1, *shape_CTHW), device="meta"))
+        shadow(clips.get("", clips))
     return Cost(count_parameters(model), counter.get_total_flops() / 2 / 1e9)

@@ -7,13 +7,14 @@ Shapes: B batch, C channels, T frames, H W pixels, D features, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from vadis.models.contract import VideoModel
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 
 Size3 = tuple[int, int, int]
 Classifier = TypeVar("Classifier", nn.Linear, nn.Conv3d)
@@ -36,18 +37,63 @@ def make_spec(
     std: tuple[float, ...] = (1.0, 1.0, 1.0),
     value_range: tuple[float, float] = (0.0, 1.0),
     channel_order: Literal["rgb", "bgr"] = "rgb",
+    stack: int = 1,
+    sampling: Literal["clip", "segments"] = "clip",
+    test_frames: int | None = None,
 ) -> ClipSpec:
     """What a network takes: RGB as given (3 channels), or flow (2: u and v in pixels / 20, in [-1, 1]).
 
-    Raises ValueError for another number of channels.
+    `stack` flow fields lie in the channels of each position; RGB is not stacked. Raises ValueError for
+    another number of channels.
     """
+    place: dict[str, Any] = {
+        "num_frames": num_frames,
+        "frame_stride": frame_stride,
+        "fps": fps,
+        "size": size,
+        "crop": crop,
+        "sampling": sampling,
+        "test_frames": test_frames,
+    }
     if in_channels == 2:
-        return ClipSpec(
-            "flow", num_frames, frame_stride, fps, size, crop, (0.0, 0.0), (1.0, 1.0), (-1.0, 1.0)
-        )
+        place |= {"mean": (0.0, 0.0), "std": (1.0, 1.0), "value_range": (-1.0, 1.0), "stack": stack}
+        return ClipSpec(modality="flow", **place)
     if in_channels != 3:
         raise ValueError(f"in_channels must be 3 (rgb) or 2 (flow: u and v), got {in_channels}")
-    return ClipSpec("rgb", num_frames, frame_stride, fps, size, crop, mean, std, value_range, channel_order)
+    return ClipSpec(mean=mean, std=std, value_range=value_range, channel_order=channel_order, **place)
+
+
+def feature_spec(num_features: int, num_clips: int, test_clips: int | None = None) -> ClipSpec:
+    """What a network on features takes: `num_clips` vectors of `num_features`, as clip_BCTHW with H = W = 1.
+
+    num_features: D, numbers of a vector. test_clips: vectors of a video at test, where that is another.
+    """
+    return ClipSpec(
+        modality="features",
+        num_frames=num_clips,
+        size=1,
+        crop=1,
+        mean=(0.0,),
+        std=(1.0,),
+        stack=num_features,
+        sampling="segments",
+        test_frames=test_clips,
+    )
+
+
+def check_parts(model: VideoModel, clips: Mapping[str, Tensor]) -> None:
+    """Refuse, with a ValueError, what lacks a modality of `model` or differs in the number of clips.
+
+    clips: tensor_BCTHW by name. The parts check their own tensors.
+    """
+    name, wanted = type(model).__name__, ", ".join(model.spec.parts)
+    if not isinstance(clips, Mapping):
+        raise ValueError(f"{name} takes a dict of tensors ({wanted}), got {type(clips).__name__}")
+    if set(clips) != set(model.spec.parts):
+        raise ValueError(f"{name} takes the modalities {wanted}, got {', '.join(clips) or 'none'}")
+    sizes = {part: len(tensor) for part, tensor in clips.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"{name} takes as many clips of each modality, got {sizes}")
 
 
 def check_clip(model: VideoModel, clip_BCTHW: Tensor, *, min_pixels: int = 1, min_frames: int = 1) -> None:

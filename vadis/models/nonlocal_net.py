@@ -78,7 +78,7 @@ from torch.nn import functional as F
 
 from vadis.models.contract import Paper, PrintedSize, Result, VideoModel
 from vadis.models.layers import IMAGENET_MEAN, IMAGENET_STD, check_clip, fresh_classifier, make_spec
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 
 Size3 = tuple[int, int, int]
 Pairwise = Literal["gaussian", "embedded_gaussian", "dot_product", "concatenation"]

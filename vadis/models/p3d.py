@@ -68,7 +68,7 @@ from torch import Tensor, nn
 
 from vadis.models.contract import Paper, Result, VideoModel
 from vadis.models.layers import IMAGENET_MEAN, IMAGENET_STD, Size3, check_clip, fresh_classifier, make_spec
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 
 PAPERS: tuple[Paper, ...] = (
     Paper(

@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from vadis.downloads import PinnedPackage
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 
 RGB = ClipSpec(
     "rgb", 64, 1, 25.0, 256, 224, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), value_range=(-1.0, 1.0)

@@ -69,7 +69,7 @@ from torch.nn import functional as F
 
 from vadis.models.contract import Paper, Result, VideoModel
 from vadis.models.layers import check_clip, fresh_classifier, make_spec
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 
 Pixels = Literal["2018", "2020"]
 Shortcut = Literal["A", "B"]

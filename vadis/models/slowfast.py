@@ -72,7 +72,7 @@ from vadis.models.nonlocal_net import (
     nonlocal_places,
     plan_nonlocals,
 )
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 
 SlowIndex = Literal["linspace", "stride"]
 

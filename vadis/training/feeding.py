@@ -25,7 +25,8 @@ from vadis.data.frame_cache import FrameCache
 from vadis.data.loader import Batch, ClipDataset, ClipLoader, Skipped
 from vadis.data.order import Order
 from vadis.downloads import cache_folder
-from vadis.records import ClipSpec, Dataset
+from vadis.records import Dataset
+from vadis.specs import ClipSpec
 from vadis.training.processes import Processes
 from vadis.video import transform
 

@@ -15,7 +15,7 @@ from torch import nn
 from vadis.config import DataConfig, ModelConfig, Recipe
 from vadis.data.clips import check_modality
 from vadis.models import MODELS, VideoModel, create_model
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 
 log = logging.getLogger(__name__)
 

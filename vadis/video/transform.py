@@ -20,7 +20,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from vadis.records import ClipSpec
+from vadis.specs import ClipSpec
 
 Offsets = list[tuple[int, int]]
 Modality = Literal["rgb", "flow"]
