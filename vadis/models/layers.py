@@ -1,4 +1,4 @@
-"""What three or more networks share: the check of what goes in, specs, heads, stochastic depth.
+"""What three or more networks share: the check of what goes in, specs, heads, trunks, stochastic depth.
 
 Everything else stands in the file of its paper, so that one file can be read beside one paper.
 
@@ -8,10 +8,11 @@ Shapes: B batch, C channels, T frames, H W pixels, D features, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypedDict, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vadis.models.contract import VideoModel
 from vadis.specs import ClipSpec
@@ -132,6 +133,45 @@ def fresh_classifier(old: Classifier, num_classes: int, std: float = 0.01) -> Cl
     return new
 
 
+class Pixels(TypedDict, total=False):
+    """How the published image weights of a trunk want their pixels; goes into `make_spec` as it is."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    value_range: tuple[float, float]
+    channel_order: Literal["rgb", "bgr"]
+
+
+class Trunk(nn.Module):
+    """An image network up to its last map: what the video networks that look at single frames stand on.
+
+    `forward(frames_BCHW) -> feature_BDHW` with D = `num_features`. `first` is the `state_dict` key of its
+    first convolution's weight, `min_pixels` the least height and width, `pixels` how the published ImageNet
+    weights want their input, `images` torchvision's name of that network (empty where torchvision has none:
+    a file is needed then), and `image_key` spells a key of ours as that network does (None: it has none).
+    """
+
+    num_features: int
+    first: str
+    min_pixels: int = 1
+    pixels: ClassVar[Pixels] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    images: str = ""
+
+    def image_key(self, key: str) -> str | None:
+        """How the image network spells our `key`; here the same."""
+        return key
+
+
+def by_frame(trunk: nn.Module, clip_BCTHW: Tensor) -> Tensor:
+    """Run a network for images on each frame of each clip.
+
+    clip_BCTHW: any size that `trunk` takes. Returns feature_BDTHW, or feature_BDT of one without a map.
+    """
+    frames_BCHW = clip_BCTHW.transpose(1, 2).flatten(0, 1)
+    feature_BDHW: Tensor = trunk(frames_BCHW)
+    return feature_BDHW.unflatten(0, (clip_BCTHW.shape[0], clip_BCTHW.shape[2])).transpose(1, 2)
+
+
 class DropPath(nn.Module):
     """Stochastic depth: while training, a sample's residual branch is left out with `probability`.
 
@@ -153,3 +193,28 @@ class DropPath(nn.Module):
     def extra_repr(self) -> str:
         """The probability, for `print(model)`."""
         return f"probability={self.probability}"
+
+
+class LocalResponseNorm(nn.Module):
+    """AlexNet's normalisation: each value over (k + alpha x the mean square of `size` channels) ** beta.
+
+    As `torch.nn.LocalResponseNorm`, whose kernel a CPU lacks in bfloat16. The mean is that of Caffe and
+    cuda-convnet; AlexNet's formula, as printed, has the sum (alpha `size` times as large).
+    """
+
+    def __init__(self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0) -> None:
+        super().__init__()
+        if size % 2 == 0:
+            raise ValueError(f"size must be odd, a channel and as many on either side, got {size}")
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x_BC: Tensor) -> Tensor:
+        """x_BC: channels second, any axes after them. Returns the same shape."""
+        squares = x_BC.square().flatten(2).unsqueeze(1)  # channels as rows of a picture
+        mean = F.avg_pool2d(squares, (self.size, 1), stride=1, padding=(self.size // 2, 0))
+        scale = (self.k + self.alpha * mean).pow(self.beta)
+        return x_BC / scale.squeeze(1).view(x_BC.shape)
+
+    def extra_repr(self) -> str:
+        """The four numbers, for `print(model)`."""
+        return f"size={self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
