@@ -45,15 +45,18 @@ Shapes: B frames, C channels, H W pixels (or positions in space), D features.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vadis.models.contract import Paper
+from vadis.models.layers import Pixels, Trunk
 
 BN_EPSILON = 1e-5
+CAFFE_MEAN = (104.0, 117.0, 128.0)
+"""Blue, green, red, of values in [0, 255], as the TSN authors' PyTorch code has it."""
 MIN_PIXELS = 7
 """One position must be left under each pool."""
 TINY_DIVISOR = 16
@@ -96,6 +99,18 @@ class Block(NamedTuple):
     project: int
     stride: int = 1
 
+
+STEM = {"conv1": "conv1_7x7_s2", "conv2_reduce": "conv2_3x3_reduce", "conv2": "conv2_3x3"}
+BRANCHES = {
+    "one": "1x1",
+    "three_reduce": "3x3_reduce",
+    "three": "3x3",
+    "double_reduce": "double_3x3_reduce",
+    "double1": "double_3x3_1",
+    "double2": "double_3x3_2",
+    "project": "pool_proj",
+}
+"""Our name of a layer -> the published one."""
 
 POOL = "3x3 max pool of stride 2"
 LAYERS: dict[str, Conv | Block | str] = {
@@ -184,7 +199,7 @@ class Inception(nn.Module):
         return F.max_pool2d(x_BCHW, 3, stride=2, padding=(height % 2, width % 2), ceil_mode=True)
 
 
-class BnInception(nn.Module):
+class BnInception(Trunk):
     """The trunk, up to and with the layer `last`; it scores nothing, it describes frames.
 
     in_channels: of a frame (3 of RGB; any number of stacked flow fields). last: a name of the table, or of
@@ -192,6 +207,10 @@ class BnInception(nn.Module):
     blocks: which Inception blocks there are (all; fewer for tests). width_divisor divides every width.
     `num_features` says how many channels come out. Raises ValueError where there is no layer `last`.
     """
+
+    first = "conv1.conv.weight"
+    min_pixels = MIN_PIXELS
+    pixels: ClassVar[Pixels] = {"mean": CAFFE_MEAN, "value_range": (0.0, 255.0), "channel_order": "bgr"}
 
     def __init__(
         self,
@@ -240,6 +259,21 @@ class BnInception(nn.Module):
                     break
             names.append(name)
         return tuple(names)
+
+    def forward(self, frames_BCHW: Tensor) -> Tensor:
+        """Describe frames by the trunk's last map. frames_BCHW: as for `forward_features`.
+
+        Returns feature_BDHW.
+        """
+        return self.forward_features(frames_BCHW)
+
+    def image_key(self, key: str) -> str | None:
+        """The TSN authors' spelling, Caffe's: `inception3a.one.conv.weight` is `inception_3a_1x1.weight`."""
+        stem, _, leaf = key.rpartition(".")
+        unit, _, layer = stem.rpartition(".")
+        block, _, branch = unit.partition(".")
+        name = STEM.get(unit) or f"{block.replace('inception', 'inception_')}_{BRANCHES.get(branch, '')}"
+        return f"{name}{'_bn' if layer == 'bn' else ''}.{leaf}"
 
     def forward_features(self, frames_BCHW: Tensor, last: str | None = None) -> Tensor:
         """Describe frames: the map of the layer `last`, as a rule the trunk's own last.

@@ -53,15 +53,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vadis.models.artnet import stage, start_convolutions
-from vadis.models.bninception import LAST, MIN_PIXELS, TINY_BLOCKS, TINY_DIVISOR, BnInception
+from vadis.models.bninception import CAFFE_MEAN, LAST, MIN_PIXELS, TINY_BLOCKS, TINY_DIVISOR, BnInception
 from vadis.models.contract import Paper, Result, VideoModel
 from vadis.models.layers import check_clip, fresh_classifier, make_spec
 
 NUM_SEGMENTS = 16
 CLIP_FRAMES, CLIP_FPS = 250, 25.0
 """What N frames are spread over: ten seconds."""
-CAFFE_MEAN = (104.0, 117.0, 128.0)
-"""Blue, green, red, of values in [0, 255]."""
 SHARED, SHARED_WIDTH = "inception3c.double1", 96
 """Where the 3D part leaves the image network, and how many channels there are."""
 WIDTHS, TINY_WIDTHS = (128, 256, 512), (12, 24, 48)

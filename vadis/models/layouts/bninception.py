@@ -5,17 +5,9 @@ The same names stand in ECO's checkpoints (`vadis.models.layouts.eco`) and in TS
 
 from __future__ import annotations
 
-STEM = {"conv1": "conv1_7x7_s2", "conv2_reduce": "conv2_3x3_reduce", "conv2": "conv2_3x3"}
+from vadis.models.bninception import BRANCHES, STEM
+
 BLOCKS = ("3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
-BRANCHES = {
-    "one": "1x1",
-    "three_reduce": "3x3_reduce",
-    "three": "3x3",
-    "double_reduce": "double_3x3_reduce",
-    "double1": "double_3x3_1",
-    "double2": "double_3x3_2",
-    "project": "pool_proj",
-}
 NORM_LEAVES = ("weight", "bias", "running_mean", "running_var")
 
 
