@@ -20,6 +20,15 @@ from torch import Tensor
 from vadis.models.artnet import artnet_r18, artnet_s_r18, c3d_r18
 from vadis.models.c3d import c3d, c3d_bn
 from vadis.models.contract import VideoModel
+from vadis.models.deepvideo import (
+    deepvideo_context,
+    deepvideo_early,
+    deepvideo_fovea,
+    deepvideo_late,
+    deepvideo_multires,
+    deepvideo_single,
+    deepvideo_slow,
+)
 from vadis.models.eco import eco_full, eco_lite
 from vadis.models.i3d import i3d_inception, i3d_inception_flow
 from vadis.models.lgd import (
@@ -264,6 +273,13 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "slowfast_r101_8x8_all": slowfast_r101_8x8_all,
     "slowfast_r101_16x8": slowfast_r101_16x8,
     "slowfast_r101_16x8_nl": slowfast_r101_16x8_nl,
+    "deepvideo_single": deepvideo_single,
+    "deepvideo_early": deepvideo_early,
+    "deepvideo_late": deepvideo_late,
+    "deepvideo_slow": deepvideo_slow,
+    "deepvideo_multires": deepvideo_multires,
+    "deepvideo_fovea": deepvideo_fovea,
+    "deepvideo_context": deepvideo_context,
 }
 """Name -> function that builds the network; its arguments are the options of `create_model`."""
 
