@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from vadis.cli import app
 from vadis.models import create_model, list_models
+from vadis.models.image_keys import CORRESPONDENCES
 from vadis.models.inflate import (
-    CORRESPONDENCES,
     InflationError,
     boring_video_difference,
     correspondence,

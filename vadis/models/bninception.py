@@ -209,6 +209,8 @@ class BnInception(Trunk):
     """
 
     first = "conv1.conv.weight"
+    images = "bninception"
+    classifier = "fc"
     min_pixels = MIN_PIXELS
     pixels: ClassVar[Pixels] = {"mean": CAFFE_MEAN, "value_range": (0.0, 255.0), "channel_order": "bgr"}
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from vadis.models.contract import Paper
 from vadis.models.i3d import LAYERS, Conv, Mix, Pool
-from vadis.models.inflate import googlenet_key
+from vadis.models.image_keys import googlenet_key
 from vadis.models.layers import Pixels, Trunk
 
 BN_EPSILON = 1e-3
@@ -96,6 +96,7 @@ class InceptionV1(Trunk):
     min_pixels = MIN_PIXELS
     pixels: ClassVar[Pixels] = {"value_range": (-1.0, 1.0)}
     images = "googlenet"
+    classifier = "fc"
 
     def __init__(self, in_channels: int = 3, *, tiny: bool = False) -> None:
         super().__init__()

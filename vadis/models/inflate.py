@@ -14,12 +14,13 @@ the video network begins where the image network ended: the boring-video propert
 Zero padding in time breaks the first at the ends of a clip: there the filter sees frames of zeros. With
 the first and last frame repeated instead (`repeated_ends`) it holds everywhere.
 
-`CORRESPONDENCES` says for each family how our keys are spelled in the image network. ResNets, GoogLeNet
-and ViT-B/16 in torchvision's spelling (timm's is the same for ResNets, and is understood for ViT). For the
-widths of ResNeXt3D there is timm's resnext101_32x4d only, and for 200 layers its resnet200: give their files.
+`vadis.models.image_keys` says for each family how our keys are spelled in the image network: ResNets,
+GoogLeNet and ViT-B/16 in torchvision's spelling (timm's is the same for ResNets, and is understood for ViT); networks
+that look at single frames hold a `Trunk` that says it itself. For the widths of ResNeXt3D there is timm's
+resnext101_32x4d only, and for 200 layers its resnet200: give their files.
 The R3D family has no first pooling, so its answer to a boring video is that of a ResNet without one. What no
 image network of these has the filters of is not started so: C3D, R(2+1)D and CSN (other widths), ARTNet,
-MFNet, ECO (its image part is BN-Inception) and the Xceptions.
+MFNet, ECO (its image part is BN-Inception) and the pseudo-3D Xceptions.
 
 Sources: Carreira and Zisserman (arXiv:1705.07750) sec. 2.2; Wang et al., Non-local Neural Networks
 (arXiv:1711.07971) sec. 4.1; Qiu et al., P3D (arXiv:1711.10305); Bertasius et al., TimeSformer
@@ -41,9 +42,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vadis.models.contract import VideoModel
+from vadis.models.image_keys import CORRESPONDENCES, Correspondence, Fate, of_parts
 
 Rule = Literal["repeat", "centre"]
-Fate = Literal["identity", "zero"]
 State = Mapping[str, Tensor]
 
 
@@ -73,141 +74,6 @@ class Inflation:
         """One line of counts for people."""
         parts = [f"{len(getattr(self, name))} {name}" for name in self.__dataclass_fields__]
         return ", ".join(parts)
-
-
-def nothing_along_time(model: VideoModel, key: str) -> Fate | None:
-    """For networks whose every kernel has a counterpart in the image network."""
-    return None
-
-
-@dataclass(frozen=True)
-class Correspondence:
-    """How the keys of some of our networks are spelled in an image network.
-
-    models: shell patterns of our names. images: torchvision's name of the image network (timm's where
-    torchvision has none), "{}" standing for the depth in our name. find: our key to theirs, None where it
-    has none. along_time: what becomes of a key of ours that looks along time only ("identity", "zero"), None
-    for all others.
-    """
-
-    models: tuple[str, ...]
-    images: str
-    find: Callable[[str], str | None]
-    along_time: Callable[[VideoModel, str], Fate | None] = nothing_along_time
-
-
-def resnet_key(key: str) -> str | None:
-    """torchvision's ResNet: `stages.0.1.conv2.weight` is `layer1.1.conv2.weight` there."""
-    for ours, theirs in (("stem.conv.", "conv1."), ("stem.bn.", "bn1."), ("head.", "fc.")):
-        if key.startswith(ours):
-            return theirs + key.removeprefix(ours)
-    match = re.fullmatch(r"stages\.(\d)\.(\d+)\.(conv\d|bn\d|shortcut\.conv|shortcut\.bn)\.(\w+)", key)
-    if match is None:
-        return None
-    stage, block, layer, leaf = match.groups()
-    layer = {"shortcut.conv": "downsample.0", "shortcut.bn": "downsample.1"}.get(layer, layer)
-    return f"layer{int(stage) + 1}.{block}.{layer}.{leaf}"
-
-
-INCEPTION_UNITS = {
-    "branch0": "branch1",
-    "branch1_reduce": "branch2.0",
-    "branch1": "branch2.1",
-    "branch2_reduce": "branch3.0",
-    "branch2": "branch3.1",
-    "branch3": "branch4.1",
-}
-
-
-def googlenet_key(key: str) -> str | None:
-    """torchvision's GoogLeNet: `mixed4b.branch1_reduce.conv.weight` is `inception4a.branch2.0.conv.weight`.
-
-    It has 3x3 kernels in the third branch, as I3D's figure has, although the paper printed 5x5. Of S3D's
-    pairs of kernels the one in space corresponds.
-    """
-    key = key.replace(".spatial.", ".")
-    for ours, theirs in (
-        ("conv1a.", "conv1."),
-        ("conv2b.", "conv2."),
-        ("conv2c.", "conv3."),
-        ("head.", "fc."),
-    ):
-        if key.startswith(ours):
-            return theirs + key.removeprefix(ours)
-    match = re.fullmatch(r"mixed(\d)(\w)\.(\w+)\.(.+)", key)
-    if match is None or match[3] not in INCEPTION_UNITS:
-        return None
-    return f"inception{match[1]}{chr(ord(match[2]) - 1)}.{INCEPTION_UNITS[match[3]]}.{match[4]}"
-
-
-def separable_along_time(model: VideoModel, key: str) -> Fate | None:
-    """S3D: the kernel along time, and its batch norm, pass on what the kernel in space found."""
-    return "identity" if ".temporal." in key else None
-
-
-def p3d_along_time(model: VideoModel, key: str) -> Fate | None:
-    """P3D: T passes on what S found (form A), or adds nothing to it (forms B and C).
-
-    The authors' first network halves the sum of form C, so there T is the identity, too.
-    """
-    block, _, layer = key.rpartition(".")[0].rpartition(".")
-    if layer not in ("conv2_time", "bn2_time"):
-        return None
-    unit = model.get_submodule(block)
-    halved = getattr(unit, "variant", "") == "caffe" and getattr(unit, "form", "") == "C"
-    return "identity" if halved or getattr(unit, "form", "") == "A" else "zero"
-
-
-def video_resnet_key(key: str) -> str | None:
-    """R3D, MC, f-R2D: `stage2.0.conv1.weight` is `layer1.0.conv1.weight`; there is no first pooling here."""
-    for ours, theirs in (("conv1.", "conv1."), ("bn1.", "bn1."), ("head.", "fc.")):
-        if key.startswith(ours):
-            return theirs + key.removeprefix(ours)
-    match = re.fullmatch(r"stage(\d)\.(.+)", key)
-    return resnet_key(f"stages.{int(match[1]) - 2}.{match[2]}") if match else None
-
-
-def slow_pathway_key(key: str) -> str | None:
-    """SlowFast: the slow pathway; the fast one, what joins them and the classifier have no counterpart."""
-    return resnet_key(key.removeprefix("slow.")) if key.startswith("slow.") else None
-
-
-def backbone_key(key: str) -> str | None:
-    """LGD: the ResNet inside; the paths of global features and their classifier have no counterpart."""
-    return resnet_key(key.removeprefix("backbone."))
-
-
-VIT = {
-    "class_token": "cls_token",
-    "position_embed": "pos_embed",
-    "patch_embed.": "patch_embed.proj.",
-    "norm.": "norm.",
-    "head.": "head.",
-}
-
-
-def vit_key(key: str) -> str | None:
-    """timm's ViT: `blocks.0.attention.qkv.weight` is `blocks.0.attn.qkv.weight`.
-
-    Attention that TimeSformer adds before that of the image network starts as its copy (paper, sec. 3).
-    """
-    for ours, theirs in VIT.items():
-        if key.startswith(ours):
-            return theirs + key.removeprefix(ours)
-    match = re.fullmatch(r"(blocks\.\d+)\.(?:attention|added\.\w+)\.(norm|qkv|proj)\.(\w+)", key)
-    if match:
-        layer = {"norm": "norm1", "qkv": "attn.qkv", "proj": "attn.proj"}[match[2]]
-        return f"{match[1]}.{layer}.{match[3]}"
-    match = re.fullmatch(r"(blocks\.\d+)\.mlp\.(norm|fc1|fc2)\.(\w+)", key)
-    if match:
-        layer = "norm2" if match[2] == "norm" else f"mlp.{match[2]}"
-        return f"{match[1]}.{layer}.{match[3]}"
-    return None
-
-
-def vit_along_time(model: VideoModel, key: str) -> Fate | None:
-    """TimeSformer: what attention over time adds, and the embedding of time, are nothing at first."""
-    return "zero" if key == "time_embed" or re.search(r"\.added\.\w+\.fc\.", key) else None
 
 
 TORCHVISION_VIT = (
@@ -242,42 +108,46 @@ def one_spelling(image_state: State) -> dict[str, Tensor]:
     return renamed
 
 
-CORRESPONDENCES: tuple[Correspondence, ...] = (
-    Correspondence(
-        ("resnet3d_*", "se_resnet3d_*", "stc_resnet3d_*", "c2d_r*", "i3d_r*", "slow_r*"),
-        "resnet{}",
-        resnet_key,
-    ),
-    Correspondence(("r3d_*", "mc?_*", "rmc?_*", "fr2d_*"), "resnet{}", video_resnet_key),
-    Correspondence(("resnext3d_*", "se_resnext3d_*", "stc_resnext3d_*"), "resnext{}_32x4d", resnet_key),
-    Correspondence(("p3d_63", "p3d_131", "p3d_199", "p3d_r*"), "resnet{}", resnet_key, p3d_along_time),
-    Correspondence(("lgd_p3d_r*",), "resnet{}", backbone_key, p3d_along_time),
-    Correspondence(("slowfast_r*",), "resnet{}", slow_pathway_key),
-    Correspondence(("lgd_se_resnet3d_*",), "resnet{}", backbone_key),
-    Correspondence(("lgd_resnext3d_*", "lgd_se_resnext3d_*"), "resnext{}_32x4d", backbone_key),
-    Correspondence(("i3d_inception*", "i2d_inception"), "googlenet", googlenet_key),
-    Correspondence(
-        ("s3d", "s3dg", "s3d_fast", "i3d_top_heavy", "i3d_bottom_heavy"),
-        "googlenet",
-        googlenet_key,
-        separable_along_time,
-    ),
-    Correspondence(("timesformer_*",), "vit_b_16", vit_key, vit_along_time),
-)
+def correspondence(model: str | VideoModel) -> Correspondence:
+    """How a network (or the default build of its name) corresponds to an image network.
 
-
-def correspondence(model: str) -> Correspondence:
-    """How a network (by its name) corresponds to an image network; InflationError lists those that do."""
+    Raises InflationError, which lists those that do, where it does not.
+    """
+    name = _kind(model)
     for each in CORRESPONDENCES:
-        if any(fnmatch.fnmatchcase(model, pattern) for pattern in each.models):
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in each.models):
             return each
+    try:
+        network = _on_meta(name) if isinstance(model, str) else model
+        found = None if network is None else of_parts(network)
+    except ValueError as error:
+        raise InflationError(str(error)) from error
+    if found is not None:
+        return found
     known = ", ".join(pattern for each in CORRESPONDENCES for pattern in each.models)
-    raise InflationError(f"{model} is not made from an image network; these are: {known}")
+    raise InflationError(
+        f"{name} is not made from an image network; these are: {known}, and those that look at single frames"
+    )
 
 
-def image_name(model: str) -> str:
-    """torchvision's name of the image network that a network of ours is made from ("resnet50")."""
-    depth = re.search(r"_r?(18|34|50|63|101|131|152|199|200)\b", model.replace("_", " _"))
+def _kind(model: str | VideoModel) -> str:
+    return (model if isinstance(model, str) else model.name).partition(".")[0]
+
+
+def _on_meta(name: str) -> VideoModel | None:
+    """The default build of a name, without memory; None where there is no such network."""
+    from vadis.models import MODELS, create_model
+
+    with torch.device("meta"):
+        return create_model(name, tiny=True) if name in MODELS else None
+
+
+def image_name(model: str | VideoModel) -> str:
+    """The image network that a network of ours (or the default build of its name) is made from ("resnet50").
+
+    torchvision's name of it; another one, where torchvision has none, needs a file.
+    """
+    depth = re.search(r"_r?(18|34|50|63|101|131|152|199|200)\b", _kind(model).replace("_", " _"))
     depths = {"63": "50", "131": "101", "199": "152"}
     found = depth[1] if depth else ""
     return correspondence(model).images.format(depths.get(found, found))
@@ -293,8 +163,8 @@ def inflate(model: VideoModel, image_state: State, rule: str = "repeat") -> Infl
     """
     if rule not in get_args(Rule):
         raise InflationError(f"no rule is called {rule!r}; there are {', '.join(get_args(Rule))}")
-    kind = model.name.partition(".")[0]
-    ours = correspondence(kind)
+    kind = _kind(model)
+    ours = correspondence(model)
     theirs = one_spelling(image_state)
     fates: dict[str, list[str]] = {name: [] for name in Inflation.__dataclass_fields__}
     new: dict[str, Tensor] = {}
@@ -309,7 +179,8 @@ def inflate(model: VideoModel, image_state: State, rule: str = "repeat") -> Infl
             new[key], fate = _start(model, key, value, start), start
         else:
             source = ours.find(key)
-            if source is None or (key.startswith("head.") and _other_classes(value, theirs.get(source))):
+            is_head = key.rpartition(".")[0] in model.heads
+            if source is None or (is_head and _other_classes(value, theirs.get(source))):
                 fates["left"].append(key)
                 continue
             if source not in theirs:
@@ -325,7 +196,7 @@ def inflate(model: VideoModel, image_state: State, rule: str = "repeat") -> Infl
     if faults:
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise InflationError(
-            f"these are not the weights of {image_name(kind)}, from which {kind} is made: "
+            f"these are not the weights of {image_name(model)}, from which {kind} is made: "
             + "; ".join(faults[:5])
             + more
         )
@@ -382,6 +253,8 @@ def _fit(model: VideoModel, key: str, image: Tensor, ours: Tensor, rule: str) ->
         image = inflate_kernel(image, ours.shape[2], rule)
     if image.ndim == 2 and ours.ndim == 5 and image.shape == ours.shape[:2]:
         image = image.reshape(ours.shape)
+    if image.shape == (1, *ours.shape):  # batch norm in files of the first PyTorch
+        image = image[0]
     if image.ndim == ours.ndim and image.ndim > 1 and image.shape[1] != ours.shape[1]:
         if key in model.input_weights:
             image, fate = average_channels(image, ours.shape[1]), "resized"
@@ -411,7 +284,8 @@ def load_image_weights(source: str | Path) -> dict[str, Tensor]:
     name, _, tag = text.partition(".")
     if name not in torchvision.models.list_models(module=torchvision.models):
         raise InflationError(
-            f"{text} is neither a file (.pth, .pt, .safetensors) nor a network of torchvision"
+            f"{text} is neither a file (.pth, .pt, .safetensors) nor a network of torchvision; of a network that "
+            "torchvision has not, `vadis weights inflate FILE --model NAME` makes a start from its file"
         )
     choices = torchvision.models.get_model_weights(name)
     if tag and tag not in choices.__members__:
@@ -464,7 +338,7 @@ def inflate_file(
     from vadis.models import create_model
     from vadis.models.weights import save_model
 
-    correspondence(model)
+    correspondence(model)  # an unknown network is refused before anything is fetched
     state = one_spelling(load_image_weights(image))
     found = next((state[key] for key in ("fc.weight", "head.weight") if key in state), None)
     classes = num_classes or (None if found is None else int(found.shape[0]))

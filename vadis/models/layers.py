@@ -142,24 +142,34 @@ class Pixels(TypedDict, total=False):
     channel_order: Literal["rgb", "bgr"]
 
 
-class Trunk(nn.Module):
+class ImagePart(nn.Module):
+    """A part of a video network that an image network has too, so that it can start from image weights.
+
+    `images` is torchvision's name of that network (timm's where torchvision has none; then a file is needed),
+    `classifier` the name of that network's classifier where it stands right on this part's `num_features`
+    features (D), empty elsewhere. `vadis.models.inflate` finds all such parts of a network by itself.
+    """
+
+    num_features: int
+    images: str
+    classifier: str = ""
+
+    def image_key(self, key: str) -> str | None:
+        """How the image network spells our `key` (of a `state_dict`); here the same. None: it has none."""
+        return key
+
+
+class Trunk(ImagePart):
     """An image network up to its last map: what the video networks that look at single frames stand on.
 
     `forward(frames_BCHW) -> feature_BDHW` with D = `num_features`. `first` is the `state_dict` key of its
     first convolution's weight, `min_pixels` the least height and width, `pixels` how the published ImageNet
-    weights want their input, `images` torchvision's name of that network (empty where torchvision has none:
-    a file is needed then), and `image_key` spells a key of ours as that network does (None: it has none).
+    weights want their input.
     """
 
-    num_features: int
     first: str
     min_pixels: int = 1
     pixels: ClassVar[Pixels] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
-    images: str = ""
-
-    def image_key(self, key: str) -> str | None:
-        """How the image network spells our `key`; here the same."""
-        return key
 
 
 def by_frame(trunk: nn.Module, clip_BCTHW: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from vadis.models.contract import Paper
-from vadis.models.inflate import resnet_key
+from vadis.models.image_keys import resnet_key
 from vadis.models.layers import Trunk
 
 PAPERS = (
@@ -94,6 +94,7 @@ class ResNet(Trunk):
     """The trunk of `depth` layers, up to its last stage. Raises ValueError for a depth not in the table."""
 
     first = "stem.conv.weight"
+    classifier = "fc"
 
     def __init__(self, depth: int, in_channels: int = 3, *, tiny: bool = False) -> None:
         super().__init__()

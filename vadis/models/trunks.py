@@ -4,14 +4,17 @@
     resnet18      512        torchvision's resnet18 (34: the same; 50, 101, 152: 2048 features)
     inception     1024       torchvision's googlenet
     bninception   1024       a file in the TSN authors' spelling (torchvision has none)
+    vgg_m         512        a MatConvNet file (torchvision has none)
+    vgg16         512        torchvision's vgg16
 
     make_trunk("resnet50")(frames_BCHW) -> feature_BDHW        see `vadis.models.layers.Trunk`
     by_frame(trunk, clip_BCTHW) -> feature_BDTHW               each frame of a clip through it
 
 Weights from images: a video network that holds a `Trunk` (or several, of one kind) needs nothing else to be
 started from an image network; `vadis.models.inflate` finds its trunks and asks each how the image network
-spells its keys (`Trunk.image_key`). First layers of another number of channels take the mean of the filters
-over their channels, repeated, as TSN does.
+spells its keys (`image_key`). Other layers that an image network has, such as fully connected ones, can be an
+`ImagePart` of the same `images` beside the trunk. First layers of another number of channels take the mean of
+the filters over their channels, repeated, as TSN does.
 
 A trunk joins by one line in `TRUNKS`.
 
@@ -27,6 +30,7 @@ from vadis.models.bninception import TINY_BLOCKS, TINY_DIVISOR, BnInception
 from vadis.models.inception import InceptionV1
 from vadis.models.layers import Trunk, by_frame
 from vadis.models.resnet import ResNet
+from vadis.models.vgg import Vgg
 
 __all__ = ["TRUNKS", "Trunk", "by_frame", "make_trunk"]
 
@@ -45,6 +49,8 @@ TRUNKS: dict[str, Callable[..., Trunk]] = {
     "resnet152": partial(ResNet, 152),
     "inception": InceptionV1,
     "bninception": _bninception,
+    "vgg_m": partial(Vgg, "vgg_m"),
+    "vgg16": partial(Vgg, "vgg16"),
 }
 """Kind -> what makes it, from the number of channels of a frame and whether it is the tiny form."""
 

@@ -15,7 +15,7 @@ from torch import nn
 from vadis.config import DataConfig, ModelConfig, Recipe
 from vadis.data.clips import check_modality
 from vadis.models import MODELS, VideoModel, create_model
-from vadis.specs import ClipSpec
+from vadis.specs import ClipSpec, adjust
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def run_spec(model: VideoModel, data: DataConfig) -> ClipSpec:
         raise ValueError(
             f"{model.name} takes at least {model.min_frames} frames, data.num_frames is {frames}"
         )
-    return replace(
+    return adjust(
         spec,
         num_frames=frames,
         frame_stride=data.frame_stride or spec.frame_stride,
@@ -127,8 +127,8 @@ def run_spec(model: VideoModel, data: DataConfig) -> ClipSpec:
 def _start_from_images(model: VideoModel) -> None:
     from vadis.models.inflate import image_name, inflate, load_image_weights
 
-    report = inflate(model, load_image_weights(image_name(model.name)))
-    log.info("%s starts from %s: %s", model.name, image_name(model.name), report.summary())
+    report = inflate(model, load_image_weights(image_name(model)))
+    log.info("%s starts from %s: %s", model.name, image_name(model), report.summary())
 
 
 def _is_file(init: str) -> bool:
