@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from vadis.data import loader as ours
 from vadis.data.augment import RandomCrop
-from vadis.data.clips import ClipRule
+from vadis.data.clip_rules import ClipRule
 from vadis.records import Dataset as Listed
 from vadis.records import Example
 from vadis.specs import ClipSpec

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numbered import read_numbers, write_numbered
 
 from vadis.data.checking import Checked, check_videos
-from vadis.data.clips import ClipRule, read_clips
+from vadis.data.clip_rules import ClipRule
+from vadis.data.clips import read_clips
 from vadis.data.leaks import find_leaks
 from vadis.data.listing import read_list, what_is_lost, write_class_folders, write_list
 from vadis.data.loader import ClipDataset, ClipLoader

@@ -10,7 +10,7 @@ import torch
 from numbered import write_numbered
 from torch import Tensor, nn
 
-from vadis.data.clips import RULES
+from vadis.data.clip_rules import RULES
 from vadis.evaluation.measures import measure, wilson_interval
 from vadis.evaluation.protocols import PROTOCOLS, make_protocol
 from vadis.evaluation.views import ScoredDataset, hash_weights, score_dataset, to_scores

@@ -16,7 +16,7 @@ import torch
 from numbered import draw_number
 from PIL import Image
 
-from vadis.data.clips import ClipRule, choose_frames
+from vadis.data.clip_rules import ClipRule, choose_frames
 from vadis.evaluation import make_protocol, measure, score_dataset
 from vadis.models import create_model
 from vadis.records import Dataset, Example

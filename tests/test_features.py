@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from vadis import feature_store, features
 from vadis.cli import app
 from vadis.data.benchmark import make, read
-from vadis.data.clips import ClipRule
+from vadis.data.clip_rules import ClipRule
 from vadis.feature_layers import FeatureNetwork, average_positions, list_layers, write_head
 from vadis.feature_store import content_hash, load_features, read_provenance, save_features
 from vadis.features import Extractor, Views, extract_features, extract_windows, open_model, parse_views

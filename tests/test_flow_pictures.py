@@ -12,7 +12,8 @@ from PIL import Image
 
 from vadis.data import folders
 from vadis.data.augment import Flip, RandomCrop
-from vadis.data.clips import ClipRule, read_clips
+from vadis.data.clip_rules import ClipRule
+from vadis.data.clips import read_clips
 from vadis.data.flow_pictures import FlowPictures, find_pictures
 from vadis.data.loader import ClipDataset, ClipLoader, FailedExample
 from vadis.data.made import write_clip, write_flow, write_frames
@@ -63,7 +64,7 @@ def test_clips_are_the_fields(example: tuple[Path, Example]) -> None:
 def test_stacks_are_channels(example: tuple[Path, Example]) -> None:
     """u and v of successive fields in turn; past the end the last field stands again."""
     root, one = example
-    spec = ClipSpec("flow", 1, 1, None, 48, 32, (0.0,) * 6, (1.0,) * 6, (-1.0, 1.0))
+    spec = ClipSpec("flow", 1, 1, None, 48, 32, (0.0,) * 2, (1.0,) * 2, (-1.0, 1.0), stack=3)
     clips = read_clips(one, root, spec, ClipRule("uniform", NUM_FIELDS))
     assert clips.clips[0][0, 0, 0].tolist() == [0, 200, 10, 200, 20, 200]
     assert clips.clips[-1][0, 0, 0].tolist() == [100, 200] * 3
@@ -85,7 +86,7 @@ def test_a_network_gets_flow_divided_by_20(example: tuple[Path, Example]) -> Non
 
 def test_training_mirrors_flow_with_its_labels(example: tuple[Path, Example]) -> None:
     root, one = example
-    steps = (RandomCrop(32), Flip(1.0, (1, 0)))
+    steps = (RandomCrop(32), Flip(1.0, (1, 0), "flow"))
     clips = ClipDataset(dataset(root, one), SPEC, rule=ClipRule("random"), steps=steps, seed=1)
     plain = ClipDataset(dataset(root, one), SPEC, rule=ClipRule("random"), steps=steps[:1], seed=1)
     (flipped,), (straight,) = ClipLoader(clips, 1, workers=1), ClipLoader(plain, 1, workers=0)
@@ -147,11 +148,10 @@ def test_what_is_missing_is_said(example: tuple[Path, Example], tmp_path: Path) 
 
 
 def test_other_modalities_are_refused() -> None:
-    both = replace(SPEC, modality="rgb+flow", parts={"flow": SPEC})
     for spec, message in (
-        (both, "one at a time"),
-        (replace(SPEC, modality="audio"), "one at a time"),
-        (replace(SPEC, mean=(0.0,) * 3, std=(1.0,) * 3), "even number of channels"),
+        (replace(SPEC, modality="depth"), "the network takes 'depth'"),
+        (replace(SPEC, modality="features"), "vadis extract"),
+        (replace(SPEC, mean=(0.0,) * 3, std=(1.0,) * 3), "2 channels a field"),
     ):
         with pytest.raises(ValueError, match=message):
             ClipDataset(dataset(Path()), spec)

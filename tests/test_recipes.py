@@ -16,7 +16,7 @@ from vadis import cookbook
 from vadis.cli import app
 from vadis.config import Recipe, list_fields, override, recipe_from_dict
 from vadis.data.augment import MultiScaleCrop, ShortSide
-from vadis.data.clips import RULES
+from vadis.data.clip_rules import RULES
 from vadis.models import MODELS, create_model, list_models
 from vadis.models.catalogue import results_of
 from vadis.models.inflate import image_name

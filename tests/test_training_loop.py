@@ -141,7 +141,7 @@ def test_a_step_is_what_pytorch_says(bars: Dataset, tmp_path: Path) -> None:
         model={"frozen_batch_norm": "all"},
     )
     recipe = override(recipe, ["optim.lr_scale.head=10", "optim.weight_decay=0.01", "optim.no_decay=bias"])
-    from vadis.data.clips import ClipRule
+    from vadis.data.clip_rules import ClipRule
     from vadis.data.loader import ClipDataset, ClipLoader
     from vadis.training.start import build_network
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vadis.data.clips import ClipRule
+from vadis.data.clip_rules import ClipRule
 from vadis.data.loader import ClipDataset, ClipLoader
 from vadis.data.made import write_clip, write_text
 from vadis.data.union import join_union, name_apart, read_same

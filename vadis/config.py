@@ -23,7 +23,7 @@ Unit = Literal["epochs", "steps"]
 
 @dataclass(frozen=True)
 class Augment:
-    """What training does to the pixels of a clip, in this order: scale, crop, colours, mirror, mixing.
+    """What training does to the pixels of a clip, in this order: scale, crop, mirror, colours, mixing.
 
     crop: "short_side" resizes so that the short side is drawn from `short_side` pixels (None: from the spec's
     size to 1.25 times it; `inverse` draws 1 / side uniformly, as SlowFast does) and cuts a random square;
@@ -57,7 +57,8 @@ class DataConfig:
     spec (frames, frames, Hz, pixels, pixels). batch_size: clips a step of the optimiser sees, over all
     processes and accumulated parts together. repeats: clips drawn of each example in a row. balance: 0 as the
     data are, 1 every class equally often. workers: processes that decode, each for one training process.
-    cache_gb: room for resized frames on disk, 0 for none.
+    cache_gb: room for resized frames on disk, 0 for none. missing: an example that lacks a modality of the
+    network (a silent video) fails ("error"), or zeros go in ("zero").
     """
 
     rule: str = "random"
@@ -71,6 +72,7 @@ class DataConfig:
     balance: float = 0.0
     workers: int = 2
     cache_gb: float = 0.0
+    missing: Literal["error", "zero"] = "error"
     augment: Augment = field(default_factory=Augment)
 
 

@@ -385,7 +385,7 @@ def create_engine(
         precision = "float32"
     if shape_BCTHW is None:
         spec: Any = model.spec
-        shape_BCTHW = (1, spec.channels, spec.num_frames, spec.crop, spec.crop)
+        shape_BCTHW = (1, *spec.shape)
     shape = (1, *shape_BCTHW[1:])
     fingerprint = parity.fingerprint(model)
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vadis.models import VideoModel
+from vadis.models.contract import make_clip
 
 SPECIAL = ("pool", "map", "head_input")
 WHOLE = ":map"
@@ -238,8 +239,7 @@ def list_layers(model: VideoModel) -> dict[str, tuple[int, ...] | None]:
     "pool", "map" and "head_input" come first. The shapes are computed without numbers, on a clip by the
     network's spec; None where the network cannot be run so, and then all its modules are listed.
     """
-    spec = model.spec
-    clip = torch.empty((1, spec.channels, spec.num_frames, spec.crop, spec.crop), device="meta")
+    clip = make_clip(model.spec, fill=torch.empty, device="meta")
     found: dict[str, tuple[int, ...] | None] = {}
     handles = []
     for name, module in model.named_modules():

@@ -21,7 +21,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,15 @@ from torch import Tensor
 
 from vadis import folding, parity
 from vadis.data.augment import Crops, cut_views
-from vadis.data.clips import ClipRule, find_source, read_clips
+from vadis.data.clip_rules import ClipRule
+from vadis.data.clips import find_source, read_clips
 from vadis.data.flow_pictures import find_pictures
 from vadis.engines import PRECISIONS, Engine, choose_device, has_fast_bf16
 from vadis.feature_layers import SPECIAL, FeatureNetwork, hash_trunk
 from vadis.feature_store import FeatureCache, FeatureSet, feature_key
 from vadis.models import MODELS, VideoModel, create_model, weights
 from vadis.records import Dataset, Example, Failure, Limits, VideoError
-from vadis.specs import ClipSpec
+from vadis.specs import ClipSpec, adjust
 from vadis.video.decode import prefetch, stream_frames
 from vadis.video.transform import normalise, resize_short_side
 from vadis.windows import Cut, cut_windows, make_protocol, window_of
@@ -111,7 +112,7 @@ def open_model(
         key: given[key] for key in ("num_frames", "crop") if key in given and key in known
     }
     model = create_model(text, weights=source, **options).eval()
-    model.spec = replace(model.spec, **given)
+    model.spec = adjust(model.spec, **given)
     return model
 
 

@@ -49,6 +49,13 @@ class Rung:
 
 
 LADDER: dict[str, Rung] = {
+    "deepvideo_single": Rung("AlexNet on each frame, scores averaged", blind=True),
+    "deepvideo_context": Rung("AlexNet on smaller frames", blind=True),
+    "deepvideo_fovea": Rung("AlexNet on the middle of frames", blind=True),
+    "deepvideo_multires": Rung("whole frame and its middle, two streams", blind=True),
+    "deepvideo_early": Rung("frames meet in the first layer"),
+    "deepvideo_late": Rung("first and last frame meet in fc6"),
+    "deepvideo_slow": Rung("frames meet in three steps"),
     "fr2d_18": Rung("2D convolutions on each frame, averaged", blind=True),
     "c2d_r50_8x8": Rung("2D ResNet, frames pooled", blind=True),
     "timesformer_space": Rung("attention within each frame", blind=True),
@@ -151,8 +158,7 @@ def run_network(
     model = Predictor(trained.last).network
     scored = score_dataset(model, test_set, "1x1", workers=workers)
     numbers = measure(scored, test_set)
-    spec = model.spec
-    cost = measure_cost(model, (spec.channels, spec.num_frames, spec.crop, spec.crop))
+    cost = measure_cost(model, model.spec.shapes)
     result = {
         "network": network,
         "seed": seed,

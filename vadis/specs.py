@@ -10,6 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+SOUND_WORDS = {
+    "log": ("log", "db"),
+    "window": ("hann", "sine"),
+    "padding": ("none", "centre", "overlap"),
+    "mel": ("htk", "slaney"),
+    "triangles": ("mel", "hertz"),
+}
+"""The words that the fields of a `SoundSpec` take."""
+
 
 @dataclass(frozen=True)
 class SoundSpec:
@@ -17,8 +26,17 @@ class SoundSpec:
 
     `sample_rate`, `low` and `high` (the ends of the mel bands) are in Hz, `window_seconds` and `hop_seconds`
     in seconds; `fft_size` is in samples (None: the next power of two from the window on). The picture is
-    `num_steps` rows (time) by `num_mels` columns. Magnitudes are raised to `power`, summed in bands, `offset`
-    is added so that silence has a logarithm; `log` is the natural one, or "db" (10 log10).
+    `num_steps` rows (time) by `num_mels` columns. Magnitudes are raised to `power` and summed in bands; then
+    `offset` is added and what is below `floor` raised to it, so that silence has a logarithm. `log` is the
+    natural one, or "db": 20 log10 of magnitudes, 10 log10 of powers; `decibels` are the two that become 0
+    and 1 (what lies beyond is clipped), None leaves them as they are.
+
+    Conventions differ in the rest, too; the defaults are VGGish's. `window`: "hann" (periodic) or "sine",
+    its square root. `padding`: "none" takes whole windows of the sound only, "centre" (librosa) half a window
+    of silence at both ends, "overlap" (lws) as much as every sample needs to be in all its windows. `mel`:
+    the scale, "htk" or "slaney"; `triangles`: bands rise and fall linearly in "mel" or in "hertz";
+    `equal_area`: each is divided by half its width in Hz. `loudness`: the root mean square that the sound is
+    brought to first, in shares of full scale; None leaves it.
     """
 
     sample_rate: int = 16_000
@@ -32,8 +50,20 @@ class SoundSpec:
     log: Literal["log", "db"] = "log"
     power: float = 1.0
     offset: float = 0.01
+    floor: float = 0.0
+    decibels: tuple[float, float] | None = None
+    window: Literal["hann", "sine"] = "hann"
+    padding: Literal["none", "centre", "overlap"] = "none"
+    mel: Literal["htk", "slaney"] = "htk"
+    triangles: Literal["mel", "hertz"] = "mel"
+    equal_area: bool = False
+    loudness: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("log", "window", "padding", "mel", "triangles"):
+            legal = SOUND_WORDS[name]
+            if getattr(self, name) not in legal:
+                raise ValueError(f"{name} must be {' or '.join(legal)}, got {getattr(self, name)!r}")
         counts = (self.sample_rate, self.num_mels, self.num_steps)
         if min(counts) < 1 or min(self.window_seconds, self.hop_seconds) <= 0:
             raise ValueError(
@@ -44,11 +74,54 @@ class SoundSpec:
                 f"mel bands must lie in 0 <= low < high <= {self.sample_rate / 2:g} Hz (half the sample "
                 f"rate), got {self.low:g} to {self.high:g}"
             )
+        if min(self.window_samples, self.hop_samples) < 1 or self.fft_samples < self.window_samples:
+            raise ValueError(
+                f"a window of {self.window_samples} samples every {self.hop_samples} does not fit a "
+                f"transform of {self.fft_samples}: give at least one sample of each, and fft_size from the "
+                "window on"
+            )
+        if min(self.offset, self.floor) < 0 or self.offset + self.floor <= 0:
+            raise ValueError(
+                f"offset or floor must be above zero, so that silence has a logarithm, got {self.offset:g} "
+                f"and {self.floor:g}"
+            )
+        if self.decibels is not None and (self.log != "db" or self.decibels[0] >= self.decibels[1]):
+            raise ValueError(f'decibels are two that rise, of log="db", got {self.decibels} of {self.log!r}')
 
     @property
     def seconds(self) -> float:
         """How much sound one picture shows."""
         return self.num_steps * self.hop_seconds
+
+    @property
+    def window_samples(self) -> int:
+        """Length of a window."""
+        return round(self.window_seconds * self.sample_rate)
+
+    @property
+    def hop_samples(self) -> int:
+        """From one window to the next."""
+        return round(self.hop_seconds * self.sample_rate)
+
+    @property
+    def fft_samples(self) -> int:
+        """Length of the transform; a shorter window is filled up with zeros."""
+        return self.fft_size or 1 << (self.window_samples - 1).bit_length()
+
+    @property
+    def samples_before(self) -> int:
+        """Silence in front of the first sample, where `padding` is "overlap": whole hops."""
+        return (self.window_samples - 1) // self.hop_samples * self.hop_samples
+
+    @property
+    def num_samples(self) -> int:
+        """The fewest samples that make a whole picture."""
+        hops = (self.num_steps - 1) * self.hop_samples
+        if self.padding == "none":
+            return self.window_samples + hops
+        if self.padding == "centre":
+            return max(1, hops)
+        return max(1, hops - self.samples_before + 1)
 
 
 @dataclass(frozen=True)
@@ -119,6 +192,11 @@ class ClipSpec:
         return len(self.mean) * self.stack
 
     @property
+    def reach(self) -> int:
+        """How many successive frames (fields, for flow) a position is made of; differences need one more."""
+        return self.stack + 1 if self.modality == "rgb_diff" else self.stack
+
+    @property
     def height(self) -> int:
         """Rows of the tensor: pixels, or the steps in time of a picture of sound."""
         return self.crop if self.sound is None else self.sound.num_steps
@@ -147,12 +225,45 @@ def join_specs(parts: Mapping[str, ClipSpec]) -> ClipSpec:
     return replace(first, modality="+".join(parts), parts=dict(parts), sound=None)
 
 
+def adjust(spec: ClipSpec, **given: Any) -> ClipSpec:
+    """The spec with other frames (num_frames, frame_stride, fps in Hz) or pixels (size, crop), in each part.
+
+    What is given holds for the first part and for those that agree with it; a part of another number of frames
+    keeps its proportion to the first. Sound and features stay as they are.
+    """
+    parts = {}
+    for name, part in spec.parts.items():
+        asked = dict(given)
+        for key in ("frame_stride", "fps", "size", "crop"):
+            if getattr(part, key) != getattr(spec, key):
+                asked.pop(key, None)
+        if "num_frames" in asked:
+            asked["num_frames"] = max(1, round(part.num_frames * asked["num_frames"] / spec.num_frames))
+        fixed = part.modality in ("audio", "features")
+        parts[name] = part if fixed else replace(part, **asked)
+    if not spec.parts and spec.modality in ("audio", "features"):
+        given = {key: value for key, value in given.items() if key not in ("size", "crop")}
+    return replace(spec, **given, parts=parts)
+
+
+def at_test(spec: ClipSpec) -> ClipSpec:
+    """The spec of clips at test: T is `test_frames` where that is another, in each part."""
+    return replace(
+        spec,
+        num_frames=spec.test_frames or spec.num_frames,
+        test_frames=None,
+        parts={name: at_test(part) for name, part in spec.parts.items()},
+    )
+
+
 def spec_from_dict(values: Mapping[str, Any]) -> ClipSpec:
     """The spec that `dataclasses.asdict` took apart, also after a way through JSON."""
-    fields: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-    }
+    fields = _tuples(values)
     fields["parts"] = {name: spec_from_dict(part) for name, part in (values.get("parts") or {}).items()}
     sound = values.get("sound")
-    fields["sound"] = SoundSpec(**sound) if sound else None
+    fields["sound"] = SoundSpec(**_tuples(sound)) if sound else None
     return ClipSpec(**fields)
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}

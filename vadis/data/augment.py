@@ -102,11 +102,12 @@ class Flip:
 
     `mirror` (`transform.mirror_labels(class_names)`) gives each label's label in the mirror: "to the
     left" becomes "to the right". A clip with a label that has no counterpart stays as it is. Without `mirror`
-    labels stay.
+    labels stay. `modality` is that of the frames: in flow, u changes its sign.
     """
 
     probability: float = 0.5
     mirror: tuple[int | None, ...] | None = None
+    modality: str = "rgb"
 
     def __call__(
         self, frames_TCHW: Tensor, labels: Labels, generator: torch.Generator
@@ -117,7 +118,7 @@ class Flip:
         known = tuple(label for label in mirrored if label is not None)
         if not flips or len(known) < len(labels):
             return frames_TCHW, labels
-        return transform.flip_horizontally(frames_TCHW, modality_of(frames_TCHW)), known
+        return transform.flip_horizontally(frames_TCHW, self.modality), known
 
 
 @dataclass(frozen=True)
@@ -158,11 +159,6 @@ class Grey:
         return frames_TCHW, labels
 
 
-def modality_of(frames_TCHW: Tensor) -> transform.Modality:
-    """What frames show, by their channels: three are RGB, an even number is flow (u and v in turn)."""
-    return "flow" if frames_TCHW.shape[1] % 2 == 0 else "rgb"
-
-
 def usual_steps(spec: ClipSpec, class_names: Sequence[str] | None = None) -> tuple[Step, ...]:
     """Scale jitter from size to 1.25 x size pixels (256 to 320), a random crop, a flip in half of the cases.
 
@@ -170,20 +166,33 @@ def usual_steps(spec: ClipSpec, class_names: Sequence[str] | None = None) -> tup
     """
     mirror = None if class_names is None else transform.mirror_labels(class_names)
     jitter = ShortSide(spec.size, round(spec.size * 1.25))
-    return jitter, RandomCrop(spec.crop), Flip(mirror=mirror)
+    return jitter, RandomCrop(spec.crop), Flip(mirror=mirror, modality=spec.modality)
 
 
 Crops = Literal["none", "centre", "three", "three_nonlocal", "four", "ten"]
+NUM_CROPS: dict[Crops, int] = {
+    "none": 1,
+    "centre": 1,
+    "three": 3,
+    "three_nonlocal": 3,
+    "four": 4,
+    "ten": 10,
+}
+"""Views that each kind of crop cuts from a clip."""
 
 
-def cut_views(frames_TCHW: Tensor, size: int, crops: Crops) -> list[Tensor]:
+def cut_views(frames_TCHW: Tensor, size: int, crops: Crops, modality: str = "rgb") -> list[Tensor]:
     """The views of one clip at test, each of shape (T, C, size, size) pixels; "none": the clip as it is.
+
+    Pictures of sound are not cut: each view has them whole.
 
     "three" are SlowFast's squares along the longer side, "three_nonlocal" those of the non-local networks,
     which differ by a pixel where the room is odd. "four" are the squares at both ends, each also mirrored.
     """
     if crops == "none":
         return [frames_TCHW]
+    if modality == "audio":
+        return [frames_TCHW] * NUM_CROPS[crops]
     if crops == "centre":
         return [transform.centre_crop(frames_TCHW, size)]
     if crops == "three":
@@ -192,8 +201,7 @@ def cut_views(frames_TCHW: Tensor, size: int, crops: Crops) -> list[Tensor]:
         return transform.three_crop(frames_TCHW, size, "nonlocal")
     if crops == "four":
         ends = transform.three_crop(frames_TCHW, size)[::2]
-        modality = modality_of(frames_TCHW)
         return [view for end in ends for view in (end, transform.flip_horizontally(end, modality))]
     if crops == "ten":
-        return transform.ten_crop(frames_TCHW, size, modality_of(frames_TCHW))
+        return transform.ten_crop(frames_TCHW, size, modality)
     raise ValueError(f"crops ({crops!r}) must be one of {', '.join(map(repr, get_args(Crops)))}")

@@ -1,11 +1,12 @@
 """From an example to the pixels of its clips: which frames a rule takes, and those frames decoded.
 
-A rule of `vadis.video.sample` says which frames; the frames of one example are fetched in one pass, from
+A rule of `vadis.data.clip_rules` says which frames; the frames of one example are fetched in one pass, from
 the file, from a tar file that holds it, or from the cache of resized frames. Nothing is replaced: what
 cannot be read raises a VideoError, and a frame that the decoder marked as damaged is counted. A network that
-takes flow gets the flow pictures of the example instead, by the same rules.
+takes flow gets the flow pictures of the example instead, by the same rules; one that takes both gets both,
+of the same moments.
 
-Legend: N clips, T frames, H W pixels, C channels, L flow fields stacked as channels.
+Legend: N clips, T frames, H W pixels, C channels, L frames or flow fields stacked as channels.
 """
 
 from __future__ import annotations
@@ -15,195 +16,36 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vadis.data.clip_rules import ClipRule, choose_frames, frame_length, interval_frames
 from vadis.data.flow_pictures import FlowPictures
 from vadis.data.frame_cache import FrameCache, frame_key
 from vadis.records import Example, Limits, VideoError
 from vadis.specs import ClipSpec
-from vadis.video import sample
 from vadis.video.decode import Video
 from vadis.video.images import DEFAULT_RATE
-from vadis.video.sample import Indices, OutOfRange
+from vadis.video.sample import Indices
 
-CLOCK_SLACK = 1e-6  # seconds by which a time in an annotation may miss the frame that it means
 MAX_CACHED_BYTES = 2**29  # of pixels of one example: a longer one is decoded clip by clip, not cached
+READ_FROM_VIDEOS = ("rgb", "rgb_diff", "flow", "warped_flow")
 
-
-@dataclass(frozen=True)
-class ClipRule:
-    """How clips are taken from a video: the name of a rule in `RULES` and the number of clips.
-
-    `out_of_range` says what a clip longer than its video shows: "loop", "clamp" or "error". `at_most` is the
-    number of frames that "whole" takes of a longer video (its first ones).
-    """
-
-    name: str = "random"
-    num_clips: int = 1
-    out_of_range: OutOfRange = "loop"
-    at_most: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.name not in RULES:
-            raise ValueError(f"no rule {self.name!r} for clips; there are {', '.join(RULES)}")
-        if self.num_clips < 1:
-            raise ValueError(f"num_clips ({self.num_clips}) must be at least 1")
-
-
-Rng = np.random.Generator | None
-
-
-def _random(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
-    if rng is None:
-        raise ValueError('the rule "random" needs random numbers; in evaluation take "uniform"')
-    return sample.random_clips(
-        total, rule.num_clips, spec.num_frames, spec.frame_stride, rng=rng, out_of_range=rule.out_of_range
-    )
-
-
-def _uniform(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
-    return sample.uniform_clips(total, rule.num_clips, spec.num_frames, spec.frame_stride, rule.out_of_range)
-
-
-def _segments(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
-    if rng is None:
-        return sample.tsn_test_segments(total, spec.num_frames)[None].repeat(rule.num_clips, 0)
-    clips = [sample.tsn_train_segments(total, spec.num_frames, rng=rng) for _ in range(rule.num_clips)]
-    return np.stack(clips)
-
-
-def _slowfast(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
-    return sample.slowfast_clips(
-        total,
-        rule.num_clips,
-        spec.num_frames,
-        spec.frame_stride,
-        fps=fps,
-        target_fps=fps if spec.fps is None else spec.fps,
-        rng=rng,
-    )
-
-
-def _nonlocal(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
-    return sample.nonlocal_clips(total, rule.num_clips, spec.num_frames, spec.frame_stride)
-
-
-def _ssv2(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
-    clips = [sample.slowfast_ssv2_clip(total, spec.num_frames, rng) for _ in range(rule.num_clips)]
-    return np.stack(clips)
-
-
-def _whole(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
-    least = spec.num_frames if rule.at_most is None else min(spec.num_frames, rule.at_most)
-    return sample.whole_video(total, rule.at_most, at_least=least)[None]
-
-
-def _tsn(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
-    span = sample.clip_span(spec.num_frames, spec.frame_stride)
-    starts_N = sample.tsn_test_segments(total, rule.num_clips, span)
-    return sample.clips_from_starts(starts_N, total, spec.num_frames, spec.frame_stride, rule.out_of_range)
-
-
-def _slowfast_charades(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
-    return sample.slowfast_charades_clips(total, rule.num_clips, spec.num_frames, spec.frame_stride)
-
-
-def _moments(total: int, spec: ClipSpec, rule: ClipRule, fps: float, rng: Rng) -> Indices:
-    centres_N = np.arange(rule.num_clips, dtype=np.int64) * total // rule.num_clips
-    before = sample.clip_span(spec.num_frames, spec.frame_stride) // 2
-    return sample.clips_from_starts(centres_N - before, total, spec.num_frames, spec.frame_stride, "clamp")
-
-
-RULES: dict[str, Callable[[int, ClipSpec, ClipRule, float, Rng], Indices]] = {
-    "random": _random,
-    "uniform": _uniform,
-    "segments": _segments,
-    "slowfast": _slowfast,
-    "nonlocal": _nonlocal,
-    "ssv2": _ssv2,
-    "whole": _whole,
-    "tsn": _tsn,
-    "slowfast_charades": _slowfast_charades,
-    "moments": _moments,
-}
-"""Rules for clips by name. "random" at every start, "segments" (TSN), "slowfast" and "ssv2" at random places
-in training and at fixed ones in evaluation, the others at fixed ones always. "whole" is one clip of all
-frames, so batches of it hold one video. "segments" spreads the frames of a clip over the video; "tsn" are
-clips of neighbouring frames, one in the middle of each of `num_clips` parts; "moments" are clips about the
-times k / num_clips of the video, its ends repeated (Charades' 25 moments)."""
-
-OWN_RATE = frozenset({"slowfast"})  # counts in frames of the file and brings `spec.fps` in by itself
-
-
-def interval_frames(example: Example, times_T: NDArray[np.float64], name: str) -> tuple[int, int]:
-    """First frame of an example's interval and the one after its last, as indices into times_T.
-
-    times_T: when each frame is shown, in seconds. The first is the frame that a player shows at the start.
-    Raises VideoError("empty") where the interval lies outside the video.
-    """
-    first, stop = 0, len(times_T)
-    if example.start_seconds is not None:
-        if example.start_seconds > times_T[-1] + _frame_length(times_T):
-            raise VideoError(
-                "empty",
-                name,
-                f"the clip begins at {example.start_seconds:g} s, the last frame is at {times_T[-1]:.3f} s",
-                "the annotation does not fit the file; compare their durations",
-            )
-        first = max(0, int(np.searchsorted(times_T, example.start_seconds + CLOCK_SLACK, "right")) - 1)
-    if example.end_seconds is not None:
-        stop = int(np.searchsorted(times_T, example.end_seconds - CLOCK_SLACK, "left"))
-        if stop <= first and example.end_seconds <= times_T[0]:
-            raise VideoError(
-                "empty",
-                name,
-                f"the clip ends at {example.end_seconds:g} s, before the first frame",
-                "the annotation does not fit the file",
-            )
-    return first, max(stop, first + 1)
-
-
-def _frame_length(times_T: NDArray[np.float64]) -> float:
-    return float(np.median(np.diff(times_T))) if len(times_T) > 1 else 0.04
-
-
-def choose_frames(
-    example: Example,
-    times_T: NDArray[np.float64],
-    spec: ClipSpec,
-    rule: ClipRule,
-    rng: np.random.Generator | None,
-    name: str = "",
-) -> Indices:
-    """The frames of an example's clips: indices_NT into the whole video.
-
-    times_T: when each frame of the video is shown, in seconds. Where `spec.fps` is set, frames are taken at
-    that rate first (the one shown at each tick) and the rule counts in ticks.
-    """
-    first, stop = interval_frames(example, times_T, name)
-    length = _frame_length(times_T)
-    fps = 1 / length
-    if spec.fps is None or rule.name in OWN_RATE:
-        return first + RULES[rule.name](stop - first, spec, rule, fps, rng)
-    begin = float(times_T[first]) if example.start_seconds is None else max(example.start_seconds, 0.0)
-    end = float(times_T[stop - 1]) + length
-    if example.end_seconds is not None:
-        end = min(end, example.end_seconds)
-    num_ticks = max(1, int(np.ceil((end - begin) * spec.fps - CLOCK_SLACK)))
-    ticks = begin + np.arange(num_ticks) / spec.fps
-    shown = np.clip(np.searchsorted(times_T, ticks + CLOCK_SLACK, "right") - 1, first, stop - 1)
-    return shown[RULES[rule.name](num_ticks, spec, rule, spec.fps, rng)].astype(np.int64)
+Missing = Literal["error", "zero"]
+"""What a modality that an example lacks means: the example fails, or zeros go in instead."""
 
 
 @dataclass(frozen=True)
 class Clips:
     """The decoded clips of one example.
 
-    clips: uint8 RGB, or flow as pictures hold it, (T, H, W, C) each. indices_NT: the frames they show.
-    num_damaged: frames that the decoder marked as damaged. short: the file ends before its declared end.
-    times_T: when each frame of the whole video is shown, in seconds.
+    clips: uint8 RGB, or flow as pictures hold it, (T, H, W, C) each, what a position is made of
+    (`spec.reach`) stacked in C. indices_NT: the frames they show, the first of each position. num_damaged:
+    frames that the decoder marked as damaged. short: the file ends before its declared end. times_T: when
+    each frame of the whole video is shown, in seconds. absent: the example lacks this modality, and these
+    are zeros.
     """
 
     clips: tuple[NDArray[np.uint8], ...]
@@ -211,12 +53,13 @@ class Clips:
     num_damaged: int = 0
     short: bool = False
     times_T: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    absent: bool = False
 
     @property
     def seconds_N2(self) -> NDArray[np.float64]:  # noqa: N802 - the shape suffix
         """seconds_N2: when each clip's first frame begins to be shown, and when its last one ends."""
         times_NT = self.times_T[self.indices_NT]
-        return np.stack([times_NT.min(1), times_NT.max(1) + _frame_length(self.times_T)], axis=1)
+        return np.stack([times_NT.min(1), times_NT.max(1) + frame_length(self.times_T)], axis=1)
 
 
 def read_clips(
@@ -233,56 +76,165 @@ def read_clips(
 ) -> Clips:
     """Decode the clips that a rule takes from an example, and only these (with a cache: all of it, once).
 
-    short_side: pixels to which frames are scaled; None keeps their size. threads: of the decoder.
-    Raises VideoError where the file cannot be read or holds nothing in the example's interval. Flow is read
-    from the example's flow pictures, never from the cache.
+    spec: of one modality. short_side: pixels to which frames are scaled; None keeps their size. threads: of
+    the decoder. Raises VideoError where the file cannot be read or holds nothing in the example's interval.
+    Flow is read from the example's flow pictures, never from the cache.
     """
     check_modality(spec)
-    if spec.modality == "flow":
-        return _read_flow(example, Path(root), spec, rule, rng, short_side, limits, threads)
-    source, name = find_source(Path(root), example.video)
-    if cache is not None:
-        return _read_cached(example, source, name, spec, rule, rng, cache, limits, threads)
-    with Video(source, short_side=short_side, limits=limits, threads=threads) as video:
-        times_T = _times(video, example, source)
-        indices_NT = choose_frames(example, times_T, spec, rule, rng, name)
-        parts = video.clips([clip.tolist() for clip in indices_NT])
-        return Clips(
-            tuple(part.frames_THWC for part in parts),
-            indices_NT,
-            len({int(i) for part in parts for i in part.indices_T[part.corrupt_T]}),
-            parts[0].report.short,
-            times_T,
-        )
+    if spec.parts:
+        raise ValueError(f"clips of {spec.modality} are several tensors: read_parts reads them")
+
+    def choose(times_T: NDArray[np.float64], name: str) -> Indices:
+        return choose_frames(example, times_T, spec, rule, rng, name)
+
+    return _read(example, spec, _How(Path(root), choose, short_side, cache, limits, threads))
+
+
+def read_parts(
+    example: Example,
+    root: str | Path,
+    spec: ClipSpec,
+    rule: ClipRule,
+    *,
+    rng: np.random.Generator | None = None,
+    resize: bool = True,
+    missing: Missing = "error",
+    cache: FrameCache | None = None,
+    limits: Limits = Limits(),  # noqa: B008
+    threads: int | None = 1,
+) -> dict[str, Clips]:
+    """The clips of each part of a spec of several modalities, of the same moments.
+
+    The rule places the clips of the first part. Another part that has as many positions at the same stride
+    and rate shows the same times; else its clips lie about the middle of the first part's. resize: to each
+    part's `size`. missing: "zero" gives zeros, marked as absent, for a modality that the example lacks (not
+    for the first). Raises VideoError as `read_clips`, and where a modality is missing.
+    """
+    check_modality(spec)
+    found: dict[str, Clips] = {}
+    leader = next(iter(spec.parts.values()))
+    for name, part in spec.parts.items():
+        short_side = part.size if resize else None
+        if not found:
+            options = {"rng": rng, "short_side": short_side, "limits": limits, "threads": threads}
+            first = found[name] = read_clips(example, root, part, rule, cache=cache, **options)  # type: ignore[arg-type]
+            continue
+        choose = _follower(first.times_T[first.indices_NT], leader, part)
+        try:
+            found[name] = _read(example, part, _How(Path(root), choose, short_side, cache, limits, threads))
+        except VideoError as error:
+            if missing != "zero" or error.kind != "not_found":
+                raise
+            height, width = first.clips[0].shape[1:3]
+            shape = (part.num_frames, height, width, len(part.mean) * part.reach)
+            nothing = tuple(np.zeros(shape, np.uint8) for _ in first.clips)
+            found[name] = Clips(nothing, first.indices_NT, times_T=first.times_T, absent=True)
+    return found
 
 
 def check_modality(spec: ClipSpec) -> None:
-    """Raise ValueError unless clips can be loaded for a network: RGB, or flow (u and v in turn)."""
-    if spec.parts or spec.modality not in ("rgb", "flow"):
-        raise ValueError(
-            f'clips are loaded as "rgb" or as "flow", one at a time; the network takes {spec.modality!r}'
-        )
-    if spec.modality == "flow" and spec.channels % 2:
-        raise ValueError(f"flow has u and v in turn, so an even number of channels, not {spec.channels}")
+    """Raise ValueError unless clips of videos can be made for a network: frames, flow, or several of them."""
+    for part in spec.parts.values() or (spec,):
+        if part.modality == "features":
+            raise ValueError(
+                "the network takes features, not videos: `vadis extract` makes them of the network below it"
+            )
+        if part.modality not in READ_FROM_VIDEOS:
+            known = ", ".join(READ_FROM_VIDEOS)
+            raise ValueError(f"clips are loaded as {known}; the network takes {part.modality!r}")
+        if part.modality in ("flow", "warped_flow") and len(part.mean) != 2:
+            raise ValueError(f"flow has u and v in turn, so 2 channels a field, not {len(part.mean)}")
 
 
-def _read_flow(
-    example: Example,
-    root: Path,
+Choose = Callable[[NDArray[np.float64], str], Indices]
+"""(times_T of all frames, name of the video) to indices_NT."""
+
+
+@dataclass(frozen=True)
+class _How:
+    """Where an example is read from, which frames of it, and at what size."""
+
+    root: Path
+    choose: Choose
+    short_side: int | None
+    cache: FrameCache | None
+    limits: Limits
+    threads: int | None
+
+
+def _follower(times_NT: NDArray[np.float64], leader: ClipSpec, part: ClipSpec) -> Choose:
+    """The frames shown at the times of another part's clips, or about the middles of those clips."""
+    pace = ("num_frames", "frame_stride", "fps", "sampling")
+    alike = all(getattr(part, name) == getattr(leader, name) for name in pace)
+
+    def choose(times_T: NDArray[np.float64], name: str) -> Indices:
+        wanted_NT = times_NT
+        if not alike:
+            middle_N = (times_NT[:, 0] + times_NT[:, -1]) / 2
+            step = part.frame_stride / part.fps if part.fps else part.frame_stride * frame_length(times_T)
+            wanted_NT = middle_N[:, None] + (np.arange(part.num_frames) - (part.num_frames - 1) / 2) * step
+        half = frame_length(times_T) / 2  # the nearest frame, so that clocks may differ by rounding
+        shown = np.searchsorted(times_T, wanted_NT + half, "right") - 1
+        return np.clip(shown, 0, len(times_T) - 1).astype(np.int64)
+
+    return choose
+
+
+def _read(example: Example, spec: ClipSpec, how: _How) -> Clips:
+    if spec.modality in ("flow", "warped_flow"):
+        return _read_flow(example, spec, how)
+    source, name = find_source(how.root, example.video)
+    if how.cache is not None:
+        return _read_cached(example, source, name, spec, how, how.cache)
+    with Video(source, short_side=how.short_side, limits=how.limits, threads=how.threads) as video:
+        times_T = _times(video, example, source)
+        stop = interval_frames(example, times_T, name)[1]
+        return _decode(video, how.choose(times_T, name), times_T, stop, spec)
+
+
+def _decode(
+    video: Video,
+    indices_NT: Indices,
+    times_T: NDArray[np.float64],
+    stop: int,
     spec: ClipSpec,
-    rule: ClipRule,
-    rng: np.random.Generator | None,
-    short_side: int | None,
-    limits: Limits,
-    threads: int | None,
+    cache: FrameCache | None = None,
 ) -> Clips:
-    """Clips of flow fields: T times `spec.channels` / 2 successive ones, the last again past the end."""
-    pictures = FlowPictures(example, root, limits)
-    times_T = _flow_times(example, root, len(pictures), spec.fps is not None, limits, threads)
-    indices_NT = choose_frames(example, times_T, spec, rule, rng, pictures.name)
-    stack_L = np.arange(spec.channels // 2)
-    fields_NTL = np.minimum(indices_NT[..., None] + stack_L, len(pictures) - 1)
-    read = [pictures.read(fields_TL, short_side) for fields_TL in fields_NTL]
+    """The frames of all clips in one pass; where a position takes several, they lie in its channels."""
+    frames_NTL = _reached(indices_NT, spec, stop)
+    parts = video.clips([clip_TL.ravel().tolist() for clip_TL in frames_NTL])
+    frames = [part.frames_THWC if cache is None else cache.coded(part.frames_THWC) for part in parts]
+    return Clips(
+        tuple(_stack(clip_THWC, spec.reach) for clip_THWC in frames),
+        indices_NT,
+        len({int(i) for part in parts for i in part.indices_T[part.corrupt_T]}),
+        parts[0].report.short,
+        times_T,
+    )
+
+
+def _reached(indices_NT: Indices, spec: ClipSpec, stop: int) -> Indices:
+    """indices_NTL of all that each position is made of; from `stop` on the one before it again."""
+    return np.minimum(indices_NT[..., None] + np.arange(spec.reach), stop - 1)
+
+
+def _stack(frames_THWC: NDArray[np.uint8], reach: int) -> NDArray[np.uint8]:
+    """(T x L) frames of C channels to T of L x C."""
+    if reach == 1:
+        return frames_THWC
+    _, height, width, channels = frames_THWC.shape
+    apart = frames_THWC.reshape(-1, reach, height, width, channels)
+    return np.ascontiguousarray(apart.transpose(0, 2, 3, 1, 4)).reshape(-1, height, width, reach * channels)
+
+
+def _read_flow(example: Example, spec: ClipSpec, how: _How) -> Clips:
+    """Clips of flow fields: T times `spec.stack` successive ones, the last again past the end."""
+    pictures = FlowPictures(example, how.root, how.limits)
+    by_time = spec.fps is not None
+    times_T = _flow_times(example, how.root, len(pictures), by_time, how.limits, how.threads)
+    indices_NT = how.choose(times_T, pictures.name)
+    fields_NTL = _reached(indices_NT, spec, len(pictures))
+    read = [pictures.read(fields_TL, how.short_side) for fields_TL in fields_NTL]
     damaged = set().union(*(fields for _, fields in read))
     return Clips(tuple(pixels for pixels, _ in read), indices_NT, len(damaged), False, times_T)
 
@@ -317,44 +269,31 @@ def _times(video: Video, example: Example, source: Path | bytes) -> NDArray[np.f
 
 
 def _read_cached(
-    example: Example,
-    source: Path | bytes,
-    name: str,
-    spec: ClipSpec,
-    rule: ClipRule,
-    rng: np.random.Generator | None,
-    cache: FrameCache,
-    limits: Limits,
-    threads: int | None,
+    example: Example, source: Path | bytes, name: str, spec: ClipSpec, how: _How, cache: FrameCache
 ) -> Clips:
     span = f"{example.start_seconds}:{example.end_seconds}:{example.fps}"
     key = frame_key(source, name, f"{span}:{cache.short_side}:{cache.quality}")
     entry = cache.get(key)
     if entry is None:
-        with Video(source, short_side=cache.short_side, limits=limits, threads=threads) as video:
+        with Video(source, short_side=cache.short_side, limits=how.limits, threads=how.threads) as video:
             times_T = _times(video, example, source)
             first, stop = interval_frames(example, times_T, name)
             info = video.info
             scale = cache.short_side / max(1, min(info.width, info.height))
             num_bytes = (stop - first) * info.width * info.height * scale**2 * 3
             if num_bytes > min(MAX_CACHED_BYTES, cache.max_bytes):
-                indices_NT = choose_frames(example, times_T, spec, rule, rng, name)
-                parts = video.clips([clip.tolist() for clip in indices_NT])
-                return Clips(
-                    tuple(cache.coded(part.frames_THWC) for part in parts),
-                    indices_NT,
-                    len({int(i) for part in parts for i in part.indices_T[part.corrupt_T]}),
-                    parts[0].report.short,
-                    times_T,
-                )
+                return _decode(video, how.choose(times_T, name), times_T, stop, spec, cache)
             frames = video.clips([range(first, stop)])[0]
         damaged = frames.indices_T[frames.corrupt_T]
         entry = cache.put(key, frames.frames_THWC, times_T, first, damaged.tolist(), frames.report.short)
     with entry:
-        indices_NT = choose_frames(example, entry.times_T, spec, rule, rng, name)
-        clips = tuple(entry.frames(clip - entry.first) for clip in indices_NT)
-        num_damaged = len(set(indices_NT.reshape(-1).tolist()) & set(entry.damaged))
-        return Clips(clips, indices_NT, num_damaged, entry.short, entry.times_T)
+        indices_NT = how.choose(entry.times_T, name)
+        frames_NTL = _reached(indices_NT, spec, interval_frames(example, entry.times_T, name)[1])
+        clips_N = tuple(
+            _stack(entry.frames(clip_TL.ravel() - entry.first), spec.reach) for clip_TL in frames_NTL
+        )
+        num_damaged = len(set(frames_NTL.ravel().tolist()) & set(entry.damaged))
+        return Clips(clips_N, indices_NT, num_damaged, entry.short, entry.times_T)
 
 
 # Files, and files inside tar files ---------------------------------------------------------------------

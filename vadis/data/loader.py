@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -28,11 +29,13 @@ from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
 from vadis.data.augment import Crops, Step, cut_views
-from vadis.data.clips import ClipRule, check_modality, read_clips
+from vadis.data.clip_rules import ClipRule
+from vadis.data.clips import Clips, Missing, check_modality, read_clips, read_parts
 from vadis.data.frame_cache import FrameCache
 from vadis.data.order import Draw, Order, share_of
-from vadis.records import Dataset, Failure, Limits, VideoError
+from vadis.records import Dataset, Example, Failure, Limits, VideoError
 from vadis.specs import ClipSpec
+from vadis.video.streams import Tensors, each, leader
 from vadis.video.transform import normalise, resize_short_side
 
 log = logging.getLogger(__name__)
@@ -44,15 +47,17 @@ STATE_VERSION = 1
 class LoadedExample:
     """An example as a worker hands it over: pixels_VTCHW uint8, labels (mirrored where the clip was).
 
-    num_damaged counts frames that the decoder marked as damaged; short: the file ends before its end.
-    times_VT: when each frame of each view is shown, in seconds, float64.
+    A network of several modalities has pixels_VTCHW for each, by name; `absent` are those that the example
+    lacks, whose pixels mean nothing. num_damaged counts frames that the decoder marked as damaged; short:
+    the file ends before its end. times_VT: when each frame of each view is shown, in seconds, float64.
     """
 
     draw: Draw
     labels: tuple[int, ...]
-    pixels_VTCHW: Tensor
+    pixels_VTCHW: Tensors
     num_damaged: int = 0
     short: bool = False
+    absent: frozenset[str] = frozenset()
     times_VT: Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.float64))
 
 
@@ -71,13 +76,15 @@ class FailedExample:
 class Batch:
     """Clips that could be read, and the examples that could not.
 
-    pixels_VTCHW: uint8, `views_per_example` views for each of B examples in turn; V is 0 in an empty batch.
+    pixels_VTCHW: uint8, `views_per_example` views for each of B examples in turn; V is 0 in an empty batch. A
+    network of several modalities has them by name; `absent` are the views (V, by name, bool) whose example
+    lacks one, which go in as zeros.
     labels_B: int64, -1 where hidden; a multi-label dataset has labels_BK instead, float32 of 0 and 1.
     indices_B: int64, place of each example in the dataset. damaged: examples with damaged frames, or from a
     file that ends early, by index. times_VT: float64, when each frame is shown, in seconds of the file.
     """
 
-    pixels_VTCHW: Tensor
+    pixels_VTCHW: Tensors
     labels: Tensor
     indices_B: Tensor
     spec: ClipSpec
@@ -85,34 +92,64 @@ class Batch:
     failed: tuple[FailedExample, ...] = ()
     damaged: tuple[int, ...] = ()
     times_VT: Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.float64))
+    absent: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def num_valid(self) -> int:
         """How many examples could be read: what a sum of losses is to be divided by, over all processes."""
         return len(self.indices_B)
 
-    def clip_BCTHW(self, device: torch.device | str = "cpu") -> Tensor:  # noqa: N802 - the shape suffix
+    @property
+    def num_views(self) -> int:
+        """Views of all examples together."""
+        return len(leader(self.pixels_VTCHW))
+
+    def clip_BCTHW(self, device: torch.device | str = "cpu") -> Tensors:  # noqa: N802 - the shape suffix
         """What the network takes: clip_BCTHW, float32, normalised on `device`; B here counts views.
 
-        An empty batch gives shape (0, C, T, H, W): sizes are those of the spec.
+        By name for a network of several modalities. An empty batch gives shape (0, C, T, H, W): sizes are
+        those of the spec.
         """
-        pixels = self.pixels_VTCHW.to(device, non_blocking=True)
-        num_views, num_frames = pixels.shape[:2]
-        clips = normalise(pixels.flatten(0, 1), self.spec)
-        return clips.unflatten(0, (num_views, num_frames)).transpose(1, 2).contiguous()
+        if isinstance(self.pixels_VTCHW, Tensor):
+            return _to_clip(self.pixels_VTCHW, self.spec, device)
+        clips = {}
+        for name, part in self.spec.parts.items():
+            clips[name] = _to_clip(self.pixels_VTCHW[name], part, device)
+            if name in self.absent:
+                clips[name][self.absent[name].to(device)] = 0.0
+        return clips
+
+    def split(self, size: int) -> Iterator[Batch]:
+        """The views of the batch, `size` at a time; labels and the rest are those of the whole batch."""
+        for start in range(0, self.num_views, size):
+            stop = start + size
+            yield replace(
+                self,
+                pixels_VTCHW=each(operator.itemgetter(slice(start, stop)), self.pixels_VTCHW),
+                absent={name: absent_V[start:stop] for name, absent_V in self.absent.items()},
+            )
 
     def pin_memory(self) -> Batch:
         """The same batch in pinned memory, which a GPU reads without waiting."""
-        return replace(self, pixels_VTCHW=self.pixels_VTCHW.pin_memory(), labels=self.labels.pin_memory())
+        pixels = each(Tensor.pin_memory, self.pixels_VTCHW)
+        return replace(self, pixels_VTCHW=pixels, labels=self.labels.pin_memory())
+
+
+def _to_clip(pixels_VTCHW: Tensor, spec: ClipSpec, device: torch.device | str) -> Tensor:
+    pixels = pixels_VTCHW.to(device, non_blocking=True)
+    num_views, num_frames = pixels.shape[:2]
+    clips = normalise(pixels.flatten(0, 1), spec)
+    return clips.unflatten(0, (num_views, num_frames)).transpose(1, 2).contiguous()
 
 
 class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
     """The clips of a dataset: `clips[Draw(epoch, index)]` is always the same clip.
 
-    steps are those of training (`vadis.data.augment`); without steps, frames are scaled to `spec.size`
-    pixels and cut by `crops`. `training` draws clips and steps at random; without it a rule takes its fixed
-    places. In training a clip with a damaged frame counts as failed unless `keep_damaged`; evaluation keeps
-    it, and says so.
+    steps are those of training (`vadis.data.augment`), by name for a spec of several modalities, which are
+    all cut and mirrored alike; without steps, frames are scaled to `spec.size` pixels and cut by `crops`.
+    `missing` says what becomes of an example that lacks a modality. `training` draws clips and steps at
+    random; without it a rule takes its fixed places. In training a clip with a damaged frame counts as
+    failed unless `keep_damaged`; evaluation keeps it, and says so.
     """
 
     def __init__(
@@ -121,13 +158,14 @@ class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
         spec: ClipSpec,
         *,
         rule: ClipRule = ClipRule(),  # noqa: B008
-        steps: Sequence[Step] = (),
+        steps: Sequence[Step] | Mapping[str, Sequence[Step]] = (),
         crops: Crops | None = None,
         training: bool = True,
         seed: int = 0,
         cache: FrameCache | None = None,
         keep_damaged: bool | None = None,
         limits: Limits = Limits(),  # noqa: B008
+        missing: Missing = "error",
     ) -> None:
         check_modality(spec)
         if seed < 0:
@@ -139,8 +177,10 @@ class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
         self.dataset = dataset
         self.spec = spec
         self.rule = rule
-        self.steps = tuple(steps)
+        named = steps if isinstance(steps, Mapping) else dict.fromkeys(spec.parts or ("",), steps)
+        self.steps = {name: tuple(named[name]) for name in spec.parts or ("",)}
         self.crops: Crops = crops if crops is not None else ("none" if steps else "centre")
+        self.missing: Missing = missing
         self.training = training
         self.seed = seed
         self.cache = cache
@@ -162,32 +202,62 @@ class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
     def _load(self, draw: Draw) -> LoadedExample:
         example, spec = self.dataset.examples[draw.index], self.spec
         rng, generator = generators(self.seed, draw)
-        loaded = read_clips(
-            example,
-            self.dataset.root,
-            spec,
-            self.rule,
-            rng=rng if self.training else None,
-            short_side=None if self.steps else spec.size,
-            cache=self.cache,
-            limits=self.limits,
+        loaded = self._read(example, rng if self.training else None)
+        num_damaged = sum(clips.num_damaged for clips in loaded.values())
+        if num_damaged and not self.keep_damaged:
+            raise VideoError("corrupt", example.video, f"{num_damaged} frames of the clip are damaged")
+        labels, views, start = example.labels, {}, generator.get_state()
+        for name, part in (spec.parts or {"": spec}).items():
+            views[name], labels = self._cut(loaded[name], part, name, example.labels, generator, start)
+        first = next(iter(loaded.values()))
+        times_NT = torch.from_numpy(first.times_T[first.indices_NT])
+        times_VT = times_NT.repeat_interleave(len(leader(views)) // len(times_NT), 0)
+        absent = frozenset(name for name, clips in loaded.items() if clips.absent)
+        pixels = views if spec.parts else views[""]
+        return LoadedExample(draw, labels, pixels, num_damaged, first.short, absent, times_VT)
+
+    def _read(self, example: Example, rng: np.random.Generator | None) -> dict[str, Clips]:
+        """The clips of each part; of a spec without parts, of "" alone."""
+        root, spec, steps = self.dataset.root, self.spec, any(self.steps.values())
+        if spec.parts:
+            return read_parts(
+                example,
+                root,
+                spec,
+                self.rule,
+                rng=rng,
+                resize=not steps,
+                missing=self.missing,
+                cache=self.cache,
+                limits=self.limits,
+            )
+        side = None if steps else spec.size
+        clips = read_clips(
+            example, root, spec, self.rule, rng=rng, short_side=side, cache=self.cache, limits=self.limits
         )
-        if loaded.num_damaged and not self.keep_damaged:
-            raise VideoError("corrupt", example.video, f"{loaded.num_damaged} frames of the clip are damaged")
-        labels, views = example.labels, []
-        start = generator.get_state()
-        for frames_THWC in loaded.clips:
-            generator.set_state(start)  # all clips of an example are cut and mirrored alike
-            frames_TCHW, labels = torch.from_numpy(frames_THWC).permute(0, 3, 1, 2), example.labels
-            for step in self.steps:
-                frames_TCHW, labels = step(frames_TCHW, labels, generator)
-            if not self.steps:  # changes nothing but frames from a cache of another size
+        return {"": clips}
+
+    def _cut(
+        self,
+        clips: Clips,
+        spec: ClipSpec,
+        name: str,
+        labels: tuple[int, ...],
+        generator: torch.Generator,
+        start: Tensor,
+    ) -> tuple[Tensor, tuple[int, ...]]:
+        """The views of a part, and the labels, mirrored where the clips were."""
+        steps, views, found = self.steps[name], [], labels
+        for frames_THWC in clips.clips:
+            generator.set_state(start)  # all clips of an example, in all parts, are cut and mirrored alike
+            frames_TCHW, found = torch.from_numpy(frames_THWC).permute(0, 3, 1, 2), labels
+            for step in steps:
+                frames_TCHW, found = step(frames_TCHW, found, generator)
+            if not steps and spec.sound is None:  # changes nothing but frames from a cache of another size
                 frames_TCHW = resize_short_side(frames_TCHW, spec.size)
-            views += cut_views(frames_TCHW, spec.crop, self.crops)
-        times_NT = torch.from_numpy(loaded.times_T[loaded.indices_NT])
-        times_VT = times_NT.repeat_interleave(len(views) // len(times_NT), 0)
+            views += cut_views(frames_TCHW, spec.crop, self.crops, spec.modality)
         pixels_VTCHW = views[0][None] if len(views) == 1 else torch.stack(views)  # a batch copies once more
-        return LoadedExample(draw, labels, pixels_VTCHW, loaded.num_damaged, loaded.short, times_VT)
+        return pixels_VTCHW, found
 
 
 def generators(seed: int, draw: Draw) -> tuple[np.random.Generator, torch.Generator]:
@@ -210,41 +280,58 @@ class Collate:
         different sizes: some step must cut them to one."""
         loaded = [item for item in items if isinstance(item, LoadedExample)]
         failed = tuple(item for item in items if isinstance(item, FailedExample))
-        shapes = {tuple(item.pixels_VTCHW.shape) for item in loaded}
-        if len(shapes) > 1:
-            sizes = ", ".join(str(shape) for shape in sorted(shapes))
-            raise ValueError(
-                f"clips of different shapes cannot be a batch: {sizes}; end the steps with a crop"
-            )
         spec = self.spec
-        if loaded:
-            # in a worker this fills shared memory at once, where torch.cat would be copied there; channels
-            # stay last in memory, as decoders give them: rows are copied whole, and the device turns them
-            rows = [item.pixels_VTCHW.permute(0, 1, 3, 4, 2) for item in loaded]
-            pixels = default_collate(rows).flatten(0, 1).permute(0, 1, 4, 2, 3)
+        pixels: Tensors
+        if spec.parts:
+            pixels = {
+                name: _join([item.pixels_VTCHW[name] for item in loaded], part)  # type: ignore[index, misc]
+                for name, part in spec.parts.items()
+            }
         else:
-            shape = (0, spec.num_frames, spec.channels, spec.crop, spec.crop)
-            pixels = torch.empty(shape, dtype=torch.uint8)
+            pixels = _join([item.pixels_VTCHW for item in loaded], spec)  # type: ignore[misc]
+        views = len(leader(loaded[0].pixels_VTCHW)) if loaded else 1
+        lacking = {name for item in loaded for name in item.absent}
         return Batch(
             pixels,
             self._labels([item.labels for item in loaded]),
             torch.tensor([item.draw.index for item in loaded], dtype=torch.int64),
             spec,
-            len(loaded[0].pixels_VTCHW) if loaded else 1,
+            views,
             failed,
             tuple(item.draw.index for item in loaded if item.num_damaged or item.short),
             torch.cat([item.times_VT for item in loaded])
             if loaded
             else torch.empty(0, spec.num_frames, dtype=torch.float64),
+            {
+                name: torch.tensor([name in item.absent for item in loaded]).repeat_interleave(views)
+                for name in sorted(lacking)
+            },
         )
 
     def _labels(self, labels: list[tuple[int, ...]]) -> Tensor:
         if self.num_classes is None:
-            return torch.tensor([each[0] if each else -1 for each in labels], dtype=torch.int64)
+            return torch.tensor([own[0] if own else -1 for own in labels], dtype=torch.int64)
         target_BK = torch.zeros(len(labels), self.num_classes)
-        for row, each in enumerate(labels):
-            target_BK[row, list(each)] = 1.0
+        for row, own in enumerate(labels):
+            target_BK[row, list(own)] = 1.0
         return target_BK
+
+
+def _join(pixels: list[Tensor], spec: ClipSpec) -> Tensor:
+    """The views of all examples of a batch, one after the other: pixels_VTCHW."""
+    shapes = {tuple(views.shape) for views in pixels}
+    if len(shapes) > 1:
+        sizes = ", ".join(str(shape) for shape in sorted(shapes))
+        raise ValueError(f"clips of different shapes cannot be a batch: {sizes}; end the steps with a crop")
+    if not pixels:
+        _, frames, height, width = spec.shape
+        kind = torch.uint8 if spec.sound is None else torch.float32
+        return torch.empty((0, frames, len(spec.mean) * spec.reach, height, width), dtype=kind)
+    # in a worker this fills shared memory at once, where torch.cat would be copied there; channels
+    # stay last in memory, as decoders give them: rows are copied whole, and the device turns them
+    rows = [views.permute(0, 1, 3, 4, 2) for views in pixels]
+    joined: Tensor = default_collate(rows)
+    return joined.flatten(0, 1).permute(0, 1, 4, 2, 3)
 
 
 @dataclass

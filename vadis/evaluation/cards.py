@@ -151,7 +151,7 @@ def make_card(
     if spec is None:
         raise ValueError(f"the protocol {scored.protocol.name} was not made for a network")
     num_frames = scored.protocol.rule.at_most or spec.num_frames
-    cost = measure_cost(model, (spec.channels, num_frames, spec.crop, spec.crop))
+    cost = measure_cost(model, dataclasses.replace(spec, num_frames=num_frames).shapes)
     kinds = [item.failure.kind for item in scored.failures]
     num_missing = kinds.count("not_found")
     if num_lost := kinds.count("not_finite"):

@@ -29,7 +29,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from vadis.data.clips import ClipRule, choose_frames, find_source, interval_frames
+from vadis.data.clip_rules import ClipRule, choose_frames, interval_frames
+from vadis.data.clips import find_source
 from vadis.engines import choose_device
 from vadis.evaluation.views import sigmoid
 from vadis.metrics.charades import NUM_MOMENTS

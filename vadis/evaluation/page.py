@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from vadis.data.clips import ClipRule, read_clips
+from vadis.data.clip_rules import ClipRule
+from vadis.data.clips import read_clips
 from vadis.evaluation.cards import list_measures
 from vadis.evaluation.charts import (
     draw_bars,

@@ -16,23 +16,14 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from vadis.data.augment import Crops
-from vadis.data.clips import ClipRule, check_modality
+from vadis.data.augment import NUM_CROPS, Crops
+from vadis.data.clip_rules import ClipRule
+from vadis.data.clips import check_modality
 from vadis.models.contract import VideoModel
 from vadis.models.cost import measure_cost
-from vadis.specs import ClipSpec
+from vadis.specs import ClipSpec, at_test
 
 Combine = Literal["softmax", "logits", "max", "sigmoid"]
-
-NUM_CROPS: dict[Crops, int] = {
-    "none": 1,
-    "centre": 1,
-    "three": 3,
-    "three_nonlocal": 3,
-    "four": 4,
-    "ten": 10,
-}
-"""Views that each kind of crop cuts from a clip."""
 
 
 @dataclass(frozen=True)
@@ -243,8 +234,12 @@ def make_protocol(
         combine = "max" if multi_label else protocol.combine
     elif combine not in get_args(Combine):
         raise ValueError(f"combine ({combine!r}) must be one of {', '.join(get_args(Combine))}")
-    spec = model.spec
+    spec = at_test(model.spec)
     check_modality(spec)
+    if protocol.rule.name == "tsn" and spec.sampling == "segments":
+        # TSN's own test: its 25 snippets are the 25 segments of one clip
+        spec = _in_segments(spec, protocol.rule.num_clips)
+        protocol = dataclasses.replace(protocol, rule=ClipRule("segments"))
     if protocol.square == "short_side" and spec.crop != spec.size:
         larger = dataclasses.replace(spec, crop=spec.size)
         if _takes(model, larger):
@@ -259,10 +254,15 @@ def make_protocol(
     return dataclasses.replace(protocol, combine=combine, spec=spec)
 
 
+def _in_segments(spec: ClipSpec, num_segments: int) -> ClipSpec:
+    parts = {name: _in_segments(part, num_segments) for name, part in spec.parts.items()}
+    return dataclasses.replace(spec, num_frames=num_segments, parts=parts)
+
+
 def _takes(model: VideoModel, spec: ClipSpec) -> bool:
     """Whether clips of that size go through a network; tried without computing anything."""
     try:
-        measure_cost(model, (spec.channels, spec.num_frames, spec.crop, spec.crop))
+        measure_cost(model, spec.shapes)
     except (RuntimeError, ValueError, AssertionError, IndexError):
         return False
     return True

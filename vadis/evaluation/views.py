@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from vadis.metrics.classification import combine_views, softmax
 from vadis.models.contract import VideoModel
 from vadis.records import Dataset, Failure, Limits
 from vadis.specs import ClipSpec
+from vadis.video.streams import each
 
 Floats = NDArray[np.float64]
 Sees = Callable[[Tensor], Tensor]
@@ -196,8 +198,8 @@ def _check_columns(model: VideoModel, dataset: Dataset, columns: Sequence[int] |
 
 
 def _view_values(protocol: EvaluationProtocol, spec: ClipSpec) -> int:
-    num_frames = protocol.rule.at_most or spec.num_frames
-    return spec.channels * num_frames * spec.crop**2
+    longer = (protocol.rule.at_most or spec.num_frames) / spec.num_frames
+    return round(sum(math.prod(shape) for shape in spec.shapes.values()) * longer)
 
 
 def _views_at_once(protocol: EvaluationProtocol, spec: ClipSpec, place: torch.device) -> int:
@@ -239,24 +241,20 @@ class _Scorer:
 
     def logits(self, batch: Batch) -> Floats:
         """logits_MK (float64) of all views of a batch, a part at a time."""
-        parts = [
-            self._run(replace(batch, pixels_VTCHW=pixels))
-            for pixels in torch.split(batch.pixels_VTCHW, self.part_size)
-            if len(pixels)
-        ]
+        parts = [self._run(part) for part in batch.split(self.part_size)]
         return np.concatenate(parts)
 
     def _run(self, batch: Batch) -> Floats:
-        clip_BCTHW = batch.clip_BCTHW(self.place)
+        clips = batch.clip_BCTHW(self.place)
         if self.sees is not None:
-            clip_BCTHW = self.sees(clip_BCTHW)
+            clips = each(self.sees, clips)
         enabled = self._dtype is not None
         with (
             torch.inference_mode(),
             _exact_float32(),
             torch.autocast(self.place.type, self._dtype, enabled=enabled),
         ):
-            logits_BK: Tensor = self.model(clip_BCTHW)
+            logits_BK: Tensor = self.model(clips)
         logits_BK = logits_BK.float().cpu()
         if self._columns is not None:
             logits_BK = logits_BK[:, self._columns]

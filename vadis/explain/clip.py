@@ -85,5 +85,5 @@ def blank_clip(spec: ClipSpec, grey: int = 214) -> Clip:
     """A clip of nothing, for pictures of what does not depend on pixels."""
     frames_THWC = np.full((spec.num_frames, spec.crop, spec.crop, 3), grey, dtype=np.uint8)
     fps = (spec.fps or 25.0) / spec.frame_stride
-    clip_CTHW = torch.zeros(spec.channels, spec.num_frames, spec.crop, spec.crop)
+    clip_CTHW = torch.zeros(spec.shape)
     return Clip(clip_CTHW, frames_THWC, np.arange(spec.num_frames) / fps, fps)

@@ -68,7 +68,7 @@ def measure_facts(name: str) -> Facts:
     with torch.device("meta"):
         model = MODELS[name]()
     spec = model.spec
-    cost = measure_cost(model, (spec.channels, spec.num_frames, spec.crop, spec.crop))
+    cost = measure_cost(model, spec.shapes)
     frames = "1 frame" if spec.num_frames == 1 else f"{spec.num_frames} frames"
     stride = f" of stride {spec.frame_stride}" if spec.frame_stride > 1 else ""
     papers = papers_of(name)

@@ -20,6 +20,7 @@ from vadis.config import Recipe
 from vadis.data import DATASETS
 from vadis.models import MODELS, create_model
 from vadis.models.catalogue import Facts, list_facts
+from vadis.models.contract import make_clip
 from vadis.models.published import WEIGHTS, PublishedWeights
 from vadis.models.weights import is_pulled
 from vadis.recipes import RECIPES, default_recipe
@@ -273,10 +274,9 @@ def time_clip(name: str, tiny: bool = False) -> float:
     The weights are random, which changes nothing. The first run warms up and is not counted.
     """
     model = create_model(name, tiny=tiny).eval()
-    spec = model.spec
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device)
-    clip_BCTHW = torch.randn(1, spec.channels, spec.num_frames, spec.crop, spec.crop, device=device)
+    clip_BCTHW = make_clip(model.spec, fill=torch.randn, device=device)
     best = math.inf
     with torch.inference_mode():
         for number in range(3):

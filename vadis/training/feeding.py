@@ -20,7 +20,7 @@ from vadis.data.augment import (
     ShortSide,
     Step,
 )
-from vadis.data.clips import ClipRule
+from vadis.data.clip_rules import ClipRule
 from vadis.data.frame_cache import FrameCache
 from vadis.data.loader import Batch, ClipDataset, ClipLoader, Skipped
 from vadis.data.order import Order
@@ -40,8 +40,11 @@ def make_steps(
     """What happens to a clip's frames, in order, as a recipe's `data.augment` says.
 
     spans_count: labels of frames come from spans, which cannot change sides; where a class speaks of left
-    or right, clips are not mirrored then.
+    or right, clips are not mirrored then. Colours are of RGB alone and come last, so that all modalities of a
+    clip draw the same crop and mirror. Pictures of sound stay as they are.
     """
+    if spec.modality == "audio":
+        return ()
     steps: list[Step] = []
     jitter = round(spec.size * 1.25) if augment.crop == "short_side" else spec.size
     smallest, largest = augment.short_side or (spec.size, jitter)
@@ -53,15 +56,15 @@ def make_steps(
         steps += [ShortSide(smallest, largest, augment.inverse), MultiScaleCrop(spec.crop, augment.scales)]
     else:
         steps += [ShortSide(spec.size, spec.size), CentreCrop(spec.crop)]
-    if any(augment.colour):
-        steps.append(ColourJitter(*augment.colour))
-    if augment.grey:
-        steps.append(Grey(augment.grey))
     if augment.flip:
         mirror = transform.mirror_labels(class_names) if augment.flip_labels else None
         sided = mirror is not None and mirror != tuple(range(len(class_names)))
         if not (sided and spans_count):
-            steps.append(Flip(augment.flip, mirror))
+            steps.append(Flip(augment.flip, mirror, spec.modality))
+    if spec.modality == "rgb" and any(augment.colour):
+        steps.append(ColourJitter(*augment.colour))
+    if spec.modality == "rgb" and augment.grey:
+        steps.append(Grey(augment.grey))
     return tuple(steps)
 
 
@@ -105,9 +108,18 @@ def make_loader(
             f"data.batch_size ({data.batch_size}) is not a multiple of the {processes.count} processes"
         )
     size = part_size(share, run.part_size)
-    steps = make_steps(data.augment, spec, dataset.class_names, spans_count)
+    steps = {
+        name: make_steps(data.augment, part, dataset.class_names, spans_count)
+        for name, part in (spec.parts or {"": spec}).items()
+    }
     clips = ClipDataset(
-        dataset, spec, rule=ClipRule(data.rule), steps=steps, seed=run.seed, cache=_cache(data, spec)
+        dataset,
+        spec,
+        rule=ClipRule(data.rule),
+        steps=steps,
+        seed=run.seed,
+        cache=_cache(data, spec),
+        missing=data.missing,
     )
     loader = ClipLoader(
         clips,

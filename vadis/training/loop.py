@@ -42,6 +42,7 @@ from vadis.training.session import Session, Sums, make_task
 from vadis.training.stops import Stopping, TrainingError, listening
 from vadis.training.targets import clip_targets, frame_targets
 from vadis.training.validating import MEASURES, better
+from vadis.video.streams import each
 
 EMPTY_STEPS = 10
 """So many steps in a row without one readable clip, or a whole epoch of them, end the run."""
@@ -284,9 +285,9 @@ def part_loss(session: Session, part: Batch, number: int) -> tuple[Tensor, int]:
     number: of the part among all of the step, over all processes.
     """
     task, recipe, device = session.task, session.recipe, session.processes.device
-    clip_BCTHW = part.clip_BCTHW(device)
+    clips = part.clip_BCTHW(device)
     if session.channels_last:
-        clip_BCTHW = clip_BCTHW.to(memory_format=torch.channels_last_3d)
+        clips = each(lambda clip_BCTHW: clip_BCTHW.to(memory_format=torch.channels_last_3d), clips)
     if task.is_dense:
         frame_BTK = torch.stack(
             [
@@ -294,17 +295,18 @@ def part_loss(session: Session, part: Batch, number: int) -> tuple[Tensor, int]:
                 for index, times_T in zip(part.indices_B.tolist(), part.times_VT, strict=True)
             ]
         )
-        logits_BTK = session.model.forward_dense(clip_BCTHW)  # type: ignore[operator]
+        logits_BTK = session.model.forward_dense(clips)  # type: ignore[operator]
         return dense_loss(logits_BTK, frame_BTK.to(device), recipe.loss.frame_weight, session.weight_K), 0
     target_BK, known_B = clip_targets(part.labels.to(device), task.dataset.num_classes)
     owner_B = task.owner_N[part.indices_B].to(device)
     owner_BN = torch.nn.functional.one_hot(owner_B, len(task.heads)).float()
     if not known_B.all():
-        clip_BCTHW, target_BK, owner_BN = clip_BCTHW[known_B], target_BK[known_B], owner_BN[known_B]
-    clip_BCTHW, (mixed_BK, mixed_BN) = mix(
-        clip_BCTHW, (target_BK, owner_BN), recipe.data.augment, recipe.run.seed, session.step, number
+        clips = each(lambda clip_BCTHW: clip_BCTHW[known_B], clips)
+        target_BK, owner_BN = target_BK[known_B], owner_BN[known_B]
+    clips, (mixed_BK, mixed_BN) = mix(
+        clips, (target_BK, owner_BN), recipe.data.augment, recipe.run.seed, session.step, number
     )
-    logits_BK = session.model(clip_BCTHW)
+    logits_BK = session.model(clips)
     loss = heads_loss(logits_BK, mixed_BK, mixed_BN, task.heads, recipe.loss, session.weight_K)
     hits = sum(
         _hits(logits_BK[:, head.start : head.stop], target_BK[:, head.start : head.stop])

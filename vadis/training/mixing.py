@@ -14,35 +14,48 @@ import numpy as np
 from torch import Tensor
 
 from vadis.config import Augment
+from vadis.video.streams import Tensors, each, leader
 
 MIXING_STREAM = 0x313A  # keeps these random numbers apart from those of the clips and of their order
 
 
 def mix(
-    clip_BCTHW: Tensor, targets: tuple[Tensor, ...], augment: Augment, seed: int, step: int, part: int = 0
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+    clips: Tensors, targets: tuple[Tensor, ...], augment: Augment, seed: int, step: int, part: int = 0
+) -> tuple[Tensors, tuple[Tensor, ...]]:
     """The clips of a part of a step, mixed as `augment.mixup` and `augment.cutmix` say, and their targets.
 
-    clip_BCTHW: float, normalised. targets: each of shape (B, ...), float. part: number of this part among
-    all of the step, over all processes. What is drawn depends on (seed, step, part) only.
+    clips: clip_BCTHW, float, normalised, or one by name for each modality, all mixed alike. targets: each
+    of shape (B, ...), float. part: number of this part among all of the step, over all processes. What is
+    drawn depends on (seed, step, part) only.
     """
     kinds = [kind for kind in ("mixup", "cutmix") if getattr(augment, kind) > 0]
-    if not kinds or len(clip_BCTHW) < 2:
-        return clip_BCTHW, targets
+    count = len(leader(clips))
+    if not kinds or count < 2:
+        return clips, targets
     shared = np.random.default_rng([MIXING_STREAM, seed, step])
     kind = kinds[int(shared.integers(len(kinds)))]
     alpha = getattr(augment, kind)
     share = float(shared.beta(alpha, alpha))
     centre_y, centre_x = shared.random(2)
-    other_B = _partners(len(clip_BCTHW), np.random.default_rng([MIXING_STREAM, seed, step, part]))
-    if kind == "mixup":
-        mixed = clip_BCTHW * share + clip_BCTHW[other_B] * (1 - share)
-    else:
+    other_B = _partners(count, np.random.default_rng([MIXING_STREAM, seed, step, part]))
+
+    def box(clip_BCTHW: Tensor) -> tuple[int, int, int, int]:
         height, width = clip_BCTHW.shape[-2:]
-        top, bottom = _extent(height, share, centre_y)
-        left, right = _extent(width, share, centre_x)
+        return *_extent(height, share, centre_y), *_extent(width, share, centre_x)
+
+    def blend(clip_BCTHW: Tensor) -> Tensor:
+        return clip_BCTHW * share + clip_BCTHW[other_B] * (1 - share)
+
+    def patch(clip_BCTHW: Tensor) -> Tensor:
+        top, bottom, left, right = box(clip_BCTHW)
         mixed = clip_BCTHW.clone()
         mixed[..., top:bottom, left:right] = clip_BCTHW[other_B][..., top:bottom, left:right]
+        return mixed
+
+    mixed = each(blend if kind == "mixup" else patch, clips)
+    if kind == "cutmix":
+        top, bottom, left, right = box(leader(clips))
+        height, width = leader(clips).shape[-2:]
         share = 1 - (bottom - top) * (right - left) / (height * width)  # what the border left of the box
     return mixed, tuple(target * share + target[other_B] * (1 - share) for target in targets)
 

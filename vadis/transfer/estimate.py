@@ -16,12 +16,14 @@ import torch
 from torch.nn import functional
 
 from vadis.config import Recipe
-from vadis.data.clips import ClipRule, read_clips
+from vadis.data.clip_rules import ClipRule
+from vadis.data.clips import read_clips
 from vadis.engines import choose_device
 from vadis.evaluation.protocols import make_protocol
 from vadis.feature_layers import hash_trunk
 from vadis.features import Extractor
 from vadis.models import VideoModel
+from vadis.models.contract import make_clip
 from vadis.records import Dataset, VideoError
 from vadis.training.optimisers import freeze_parameters
 from vadis.training.start import build_network
@@ -177,7 +179,7 @@ def _score_one(model: VideoModel, setup: Setup) -> float:
         model, "head_input", device=setup.device, precision=setup.precision, threads=setup.threads
     )
     spec = model.spec
-    pixels = torch.zeros(extractor.batch_size, spec.num_frames, spec.channels, spec.crop, spec.crop)
+    pixels = torch.zeros(extractor.batch_size, spec.num_frames, spec.channels, spec.height, spec.width)
     extractor(pixels)
     extractor(pixels)
     began = time.perf_counter()
@@ -192,8 +194,7 @@ def _learn_one(recipe: Recipe, num_classes: int) -> float:
     freeze_parameters(model, recipe.model)
     size = min(recipe.run.part_size or recipe.data.batch_size, recipe.data.batch_size)
     size = max(1, size if place != "cpu" else min(size, 4))
-    spec = model.spec
-    clip_BCTHW = torch.zeros(size, spec.channels, spec.num_frames, spec.crop, spec.crop, device=place)
+    clip_BCTHW = make_clip(model.spec, size, device=place)
     if recipe.model.frozen_batch_norm == "all" or size == 1:
         model.eval()
     target_B = torch.zeros(size, dtype=torch.int64, device=place)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from vadis.data.clips import ClipRule
+from vadis.data.clip_rules import ClipRule
 from vadis.data.loader import fingerprint
 from vadis.data.parts import list_split_pairs, open_parts
 from vadis.data.scan import open_dataset

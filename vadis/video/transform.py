@@ -23,7 +23,8 @@ from torchvision.transforms.v2 import functional as F
 from vadis.specs import ClipSpec
 
 Offsets = list[tuple[int, int]]
-Modality = Literal["rgb", "flow"]
+FLOW = frozenset({"flow", "warped_flow"})
+"""Modalities whose channels are u and v in turn."""
 
 
 def _check_frames(frames_TCHW: Tensor) -> tuple[int, int]:
@@ -186,7 +187,7 @@ def three_crop(
     return [crop(frames_TCHW, left, top, size) for left, top in offsets]
 
 
-def ten_crop(frames_TCHW: Tensor, size: int, modality: Modality = "rgb") -> list[Tensor]:
+def ten_crop(frames_TCHW: Tensor, size: int, modality: str = "rgb") -> list[Tensor]:
     """4 corners and the centre, each followed by its mirror image (two-stream and TSN testing)."""
     views = []
     for left, top in ten_crop_offsets(*_check_frames(frames_TCHW), size):
@@ -266,18 +267,22 @@ def random_resized_crop(
 # Flips -------------------------------------------------------------------------------------------------
 
 
-def flip_horizontally(frames_TCHW: Tensor, modality: Modality = "rgb") -> Tensor:
+def flip_horizontally(frames_TCHW: Tensor, modality: str = "rgb") -> Tensor:
     """Mirror left and right. In flow the horizontal component u (even channels) changes its sign.
+
+    modality: as `ClipSpec` has it. Sound has no left and right: its pictures come back as they are.
 
     Flow quantised to uint8 becomes 255 - u as everywhere in the field, which moves its zero from 128 to
     127; flip float flow where that matters.
     """
     _check_frames(frames_TCHW)
+    if modality == "audio":
+        return frames_TCHW
     flipped = frames_TCHW.flip(-1)
-    if modality == "rgb":
+    if modality in ("rgb", "rgb_diff"):
         return flipped
-    if modality != "flow":
-        raise ValueError(f"modality ({modality!r}) must be 'rgb' or 'flow'")
+    if modality not in FLOW:
+        raise ValueError(f"modality ({modality!r}) must be rgb, rgb_diff, flow, warped_flow or audio")
     if flipped.shape[1] % 2:
         raise ValueError(
             f"flow has u and v interleaved, so an even number of channels, not {flipped.shape[1]}"
@@ -309,7 +314,7 @@ def random_flip(
     *,
     generator: torch.Generator,
     probability: float = 0.5,
-    modality: Modality = "rgb",
+    modality: str = "rgb",
     mirror: Sequence[int | None] | None = None,
 ) -> tuple[Tensor, int | None]:
     """Mirror the clip with the given probability: (frames_TCHW, label).
@@ -371,22 +376,29 @@ def greyscale(frames_TCHW: Tensor) -> Tensor:
 def normalise(frames_TCHW: Tensor, spec: ClipSpec) -> Tensor:
     """float32 frames_TCHW: 0..255 mapped linearly onto `spec.value_range`, then (x - mean) / std.
 
-    frames_TCHW: RGB, or flow; the channels come back in `spec.channel_order`.
+    frames_TCHW: `spec.reach` frames or flow fields stacked as channels at each position; the channels come
+    back in `spec.channel_order`. Of frames for "rgb_diff" the differences come back, each the next frame less
+    the one before it, one fewer than there were frames. Pictures of sound are not pixels: only mean and std
+    count.
     """
     _check_frames(frames_TCHW)
-    if frames_TCHW.shape[1] != spec.channels:
-        raise ValueError(f"frames have {frames_TCHW.shape[1]} channels, the model takes {spec.channels}")
-    low, high = spec.value_range
+    device, reach = frames_TCHW.device, spec.reach
+    wanted = len(spec.mean) * reach
+    if frames_TCHW.shape[1] != wanted:
+        raise ValueError(f"frames have {frames_TCHW.shape[1]} channels, the model takes {wanted}")
+    low, high = (0.0, 255.0) if spec.modality == "audio" else spec.value_range
     # one multiply and one add; the constants in double precision
     std = torch.tensor(spec.std, dtype=torch.float64)
-    scale = (high - low) / 255.0 / std
-    shift = (low - torch.tensor(spec.mean, dtype=torch.float64)) / std
-    device = frames_TCHW.device
+    scale = ((high - low) / 255.0 / std).repeat(reach)
+    shift = ((low - torch.tensor(spec.mean, dtype=torch.float64)) / std).repeat(reach)
     if spec.channel_order == "bgr":
-        frames_TCHW = frames_TCHW.flip(1)
+        frames_TCHW = frames_TCHW.unflatten(1, (reach, 3)).flip(2).flatten(1, 2)
     frames = frames_TCHW.to(torch.float32, copy=True)
     frames.mul_(scale.float().to(device)[:, None, None])
-    return frames.add_(shift.float().to(device)[:, None, None])
+    frames.add_(shift.float().to(device)[:, None, None])
+    if spec.modality == "rgb_diff":
+        return frames[:, len(spec.mean) :] - frames[:, : -len(spec.mean)]
+    return frames
 
 
 def prepare_clip(frames_TCHW: Tensor, spec: ClipSpec) -> Tensor:
