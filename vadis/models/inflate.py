@@ -15,8 +15,8 @@ Zero padding in time breaks the first at the ends of a clip: there the filter se
 the first and last frame repeated instead (`repeated_ends`) it holds everywhere.
 
 `vadis.models.image_keys` says for each family how our keys are spelled in the image network: ResNets,
-GoogLeNet and ViT-B/16 in torchvision's spelling (timm's is the same for ResNets, and is understood for ViT); networks
-that look at single frames hold a `Trunk` that says it itself. For the widths of ResNeXt3D there is timm's
+GoogLeNet and ViT-B/16 in torchvision's spelling (timm's is the same for ResNets, and is understood for ViT);
+networks that look at single frames hold a `Trunk` that says it itself. For the widths of ResNeXt3D there is timm's
 resnext101_32x4d only, and for 200 layers its resnet200: give their files.
 The R3D family has no first pooling, so its answer to a boring video is that of a ResNet without one. What no
 image network of these has the filters of is not started so: C3D, R(2+1)D and CSN (other widths), ARTNet,
@@ -284,8 +284,8 @@ def load_image_weights(source: str | Path) -> dict[str, Tensor]:
     name, _, tag = text.partition(".")
     if name not in torchvision.models.list_models(module=torchvision.models):
         raise InflationError(
-            f"{text} is neither a file (.pth, .pt, .safetensors) nor a network of torchvision; of a network that "
-            "torchvision has not, `vadis weights inflate FILE --model NAME` makes a start from its file"
+            f"{text} is neither a file (.pth, .pt, .safetensors) nor a network of torchvision; for other "
+            "networks `vadis weights inflate FILE --model NAME` makes a start from its file"
         )
     choices = torchvision.models.get_model_weights(name)
     if tag and tag not in choices.__members__:
