@@ -14,6 +14,8 @@ Shapes: B batch, C channels, T frames (or positions in time), H W pixels (or pos
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -99,7 +101,8 @@ class AlexNetTrunk(Trunk):
 
     first = "layers.conv1.weight"
     min_pixels = 29
-    pixels = PIXELS
+    pixels: ClassVar[Pixels] = PIXELS
+    images = ""
 
     def __init__(self, in_channels: int = 3, *, tiny: bool = False) -> None:
         super().__init__()

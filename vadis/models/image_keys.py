@@ -186,7 +186,11 @@ def of_parts(model: VideoModel) -> Correspondence | None:
     All of its parts start from one image network, each stream of its own copy. The classifier takes that
     network's where one stands right on the trunk's features. Raises ValueError for parts of several networks.
     """
-    parts = {name: module for name, module in model.named_modules() if isinstance(module, ImagePart)}
+    parts = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, ImagePart) and module.images
+    }
     images = {part.images for part in parts.values()}
     if not parts:
         return None

@@ -145,7 +145,8 @@ class Pixels(TypedDict, total=False):
 class ImagePart(nn.Module):
     """A part of a video network that an image network has too, so that it can start from image weights.
 
-    `images` is torchvision's name of that network (timm's where torchvision has none; then a file is needed),
+    `images` is torchvision's name of that network (timm's where torchvision has none; then a file is needed;
+    empty where nobody published such weights),
     `classifier` the name of that network's classifier where it stands right on this part's `num_features`
     features (D), empty elsewhere. `vadis.models.inflate` finds all such parts of a network by itself.
     """

@@ -4,8 +4,10 @@
     resnet18      512        torchvision's resnet18 (34: the same; 50, 101, 152: 2048 features)
     inception     1024       torchvision's googlenet
     bninception   1024       a file in the TSN authors' spelling (torchvision has none)
+    xception      2048       a file in timm's spelling (torchvision has none)
     vgg_m         512        a MatConvNet file (torchvision has none)
     vgg16         512        torchvision's vgg16
+    alexnet       256        none (its widths are DeepVideo's)
 
     make_trunk("resnet50")(frames_BCHW) -> feature_BDHW        see `vadis.models.layers.Trunk`
     by_frame(trunk, clip_BCTHW) -> feature_BDTHW               each frame of a clip through it
@@ -26,11 +28,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from vadis.models.alexnet import AlexNetTrunk
 from vadis.models.bninception import TINY_BLOCKS, TINY_DIVISOR, BnInception
 from vadis.models.inception import InceptionV1
 from vadis.models.layers import Trunk, by_frame
 from vadis.models.resnet import ResNet
 from vadis.models.vgg import Vgg
+from vadis.models.xception import Xception
 
 __all__ = ["TRUNKS", "Trunk", "by_frame", "make_trunk"]
 
@@ -49,6 +53,8 @@ TRUNKS: dict[str, Callable[..., Trunk]] = {
     "resnet152": partial(ResNet, 152),
     "inception": InceptionV1,
     "bninception": _bninception,
+    "alexnet": AlexNetTrunk,
+    "xception": Xception,
     "vgg_m": partial(Vgg, "vgg_m"),
     "vgg16": partial(Vgg, "vgg16"),
 }
