@@ -145,6 +145,22 @@ from vadis.models.timesformer import (
     timesformer_local_global,
     timesformer_space,
 )
+from vadis.models.two_stream import (
+    two_stream_resnet50,
+    two_stream_resnet101,
+    two_stream_spatial_inception,
+    two_stream_spatial_resnet50,
+    two_stream_spatial_resnet101,
+    two_stream_spatial_vgg16,
+    two_stream_spatial_vggm,
+    two_stream_temporal_inception,
+    two_stream_temporal_resnet50,
+    two_stream_temporal_resnet101,
+    two_stream_temporal_vgg16,
+    two_stream_temporal_vggm,
+    two_stream_vgg16,
+    two_stream_vggm,
+)
 from vadis.specs import spec_from_dict
 
 __all__ = ["MODELS", "VideoModel", "create_model", "list_models", "model_names"]
@@ -280,6 +296,20 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "deepvideo_multires": deepvideo_multires,
     "deepvideo_fovea": deepvideo_fovea,
     "deepvideo_context": deepvideo_context,
+    "two_stream_spatial_vggm": two_stream_spatial_vggm,
+    "two_stream_temporal_vggm": two_stream_temporal_vggm,
+    "two_stream_vggm": two_stream_vggm,
+    "two_stream_spatial_vgg16": two_stream_spatial_vgg16,
+    "two_stream_temporal_vgg16": two_stream_temporal_vgg16,
+    "two_stream_spatial_resnet50": two_stream_spatial_resnet50,
+    "two_stream_temporal_resnet50": two_stream_temporal_resnet50,
+    "two_stream_spatial_resnet101": two_stream_spatial_resnet101,
+    "two_stream_temporal_resnet101": two_stream_temporal_resnet101,
+    "two_stream_spatial_inception": two_stream_spatial_inception,
+    "two_stream_temporal_inception": two_stream_temporal_inception,
+    "two_stream_vgg16": two_stream_vgg16,
+    "two_stream_resnet50": two_stream_resnet50,
+    "two_stream_resnet101": two_stream_resnet101,
 }
 """Name -> function that builds the network; its arguments are the options of `create_model`."""
 

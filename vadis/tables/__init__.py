@@ -49,8 +49,6 @@ MODELS_TO_COME: frozenset[str] = frozenset(
         "single_frame_googlenet",
         "tsn_bninception",
         "two_stream_inception",
-        "two_stream_spatial_vggm",
-        "two_stream_temporal_vggm",
     )
 )
 """Names of networks that the tables speak of and `vadis.models.MODELS` does not hold (yet)."""
