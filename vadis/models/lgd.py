@@ -75,6 +75,7 @@ from vadis.models.contract import Paper, Result, VideoModel
 from vadis.models.layers import check_clip, fresh_classifier, make_spec
 from vadis.models.p3d import p3d_r50, p3d_r101
 from vadis.models.resnet3d import resnext3d_101, se_resnet3d_50, se_resnet3d_101, se_resnext3d_101
+from vadis.models.xception import TINY_XCEPTION, XCEPTION, XceptionPlan
 
 CHALLENGE = "Kinetics-700 val (ActivityNet challenge 2019)"
 LONG = "lgd_p3d_r101_128x1"
@@ -325,22 +326,6 @@ def wrap(
             channels = convs[0].in_channels, convs[-1].out_channels
             parts.append(Part(f"stages.{stage}.{index}", channels))
     return LocalGlobalNet(backbone, parts, num_classes, dropout=dropout, min_pixels=min_pixels, **options)
-
-
-class XceptionPlan(NamedTuple):
-    """The channels of an Xception: two plain convolutions, modules that halve H and W, `middle` more of the
-    last width, one that halves again, two separable convolutions.
-    """
-
-    stem: tuple[int, int] = (32, 64)
-    entry: tuple[int, ...] = (128, 256, 728)
-    middle: int = 8
-    exit: int = 1024
-    top: tuple[int, int] = (1536, 2048)
-
-
-XCEPTION = XceptionPlan()
-TINY_XCEPTION = XceptionPlan((4, 8), (16, 32, 48), 1, 64, (64, 96))
 
 
 def _separable(in_channels: int, channels: int) -> list[nn.Module]:
