@@ -56,6 +56,7 @@ LADDER: dict[str, Rung] = {
     "deepvideo_early": Rung("frames meet in the first layer"),
     "deepvideo_late": Rung("first and last frame meet in fc6"),
     "deepvideo_slow": Rung("frames meet in three steps"),
+    "tsn_bninception": Rung("a frame of each segment, scores averaged", blind=True),
     "fr2d_18": Rung("2D convolutions on each frame, averaged", blind=True),
     "c2d_r50_8x8": Rung("2D ResNet, frames pooled", blind=True),
     "timesformer_space": Rung("attention within each frame", blind=True),

@@ -145,6 +145,7 @@ from vadis.models.timesformer import (
     timesformer_local_global,
     timesformer_space,
 )
+from vadis.models.tsn import tsn_bninception, tsn_r18, tsn_r50, tsn_r101
 from vadis.models.two_stream import (
     two_stream_resnet50,
     two_stream_resnet101,
@@ -310,6 +311,10 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "two_stream_vgg16": two_stream_vgg16,
     "two_stream_resnet50": two_stream_resnet50,
     "two_stream_resnet101": two_stream_resnet101,
+    "tsn_bninception": tsn_bninception,
+    "tsn_r18": tsn_r18,
+    "tsn_r50": tsn_r50,
+    "tsn_r101": tsn_r101,
 }
 """Name -> function that builds the network; its arguments are the options of `create_model`."""
 

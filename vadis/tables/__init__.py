@@ -47,7 +47,6 @@ MODELS_TO_COME: frozenset[str] = frozenset(
         "mask_rcnn_x152",
         "mask_rcnn_x152_nl1",
         "single_frame_googlenet",
-        "tsn_bninception",
         "two_stream_inception",
     )
 )
