@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vadis.specs import MMACTION2_SOUND as MMACTION2
+from vadis.specs import VGGISH_SOUND as VGGISH
 from vadis.specs import ClipSpec, SoundSpec, spec_from_dict
 from vadis.video.spectrogram import (
     LIBROSA,
-    MMACTION2,
     STEPS_AT_ONCE,
-    VGGISH,
     cut_pictures,
     log_mel,
     mel_filters,

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+FLOW_BOUND = 20.0
+"""Flow is clipped to this many pixels a frame and divided by it, so that it goes in as values in [-1, 1]."""
+
 SOUND_WORDS = {
     "log": ("log", "db"),
     "window": ("hann", "sine"),
@@ -122,6 +125,29 @@ class SoundSpec:
         if self.padding == "centre":
             return max(1, hops)
         return max(1, hops - self.samples_before + 1)
+
+
+VGGISH_SOUND = SoundSpec()
+"""Of AudioSet's VGGish (research/audioset in tensorflow/models): 96 x 64, magnitudes, HTK's scale."""
+
+MMACTION2_SOUND = SoundSpec(
+    window_seconds=0.032,
+    hop_seconds=0.016,
+    num_mels=80,
+    high=7_600.0,
+    num_steps=128,
+    log="db",
+    offset=0.0,
+    floor=1e-5,
+    decibels=(-80.0, 20.0),
+    window="sine",
+    padding="overlap",
+    mel="slaney",
+    triangles="hertz",
+    equal_area=True,
+    loudness=0.1,
+)
+"""Of mmaction2's `build_audio_features.py`: lws' windows, librosa's bands, -80 to 20 dB onto 0 to 1."""
 
 
 @dataclass(frozen=True)

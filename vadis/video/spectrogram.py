@@ -7,9 +7,9 @@ logarithm of that is a picture that networks for images can read.
     picture_SM = log_mel(waveform_N, SoundSpec())         # every step of the sound, M bands
     pictures_PSM = cut_pictures(picture_SM, 96)           # as VGGish has them: 0.96 s each, none shared
 
-Everything that conventions differ in is a field of `SoundSpec`; `VGGISH` and `MMACTION2` are two of them in
-full, librosa's `melspectrogram` is `LIBROSA`. All is reckoned in float64, some thousand steps at a time, so
-that an hour of sound needs little memory.
+Everything that conventions differ in is a field of `SoundSpec`; `vadis.specs` has VGGish's and mmaction2's
+in full, librosa's `melspectrogram` is `LIBROSA` here. All is reckoned in float64, some thousand steps at a
+time, so that an hour of sound needs little memory.
 
 Shapes: N samples, S steps in time, F frequencies, M mel bands, P pictures.
 """
@@ -24,28 +24,6 @@ import numpy as np
 from vadis.specs import SoundSpec
 
 STEPS_AT_ONCE = 4096
-
-VGGISH = SoundSpec()
-"""Of AudioSet's VGGish (research/audioset in tensorflow/models): 96 x 64, magnitudes, HTK's scale."""
-
-MMACTION2 = SoundSpec(
-    window_seconds=0.032,
-    hop_seconds=0.016,
-    num_mels=80,
-    high=7_600.0,
-    num_steps=128,
-    log="db",
-    offset=0.0,
-    floor=1e-5,
-    decibels=(-80.0, 20.0),
-    window="sine",
-    padding="overlap",
-    mel="slaney",
-    triangles="hertz",
-    equal_area=True,
-    loudness=0.1,
-)
-"""Of mmaction2's `build_audio_features.py`: lws' windows, librosa's bands, -80 to 20 dB onto 0 to 1."""
 
 LIBROSA = SoundSpec(
     sample_rate=22_050,
