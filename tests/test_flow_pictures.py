@@ -12,10 +12,11 @@ from PIL import Image
 
 from vadis.data import folders
 from vadis.data.augment import Flip, RandomCrop
+from vadis.data.batches import FailedExample
 from vadis.data.clip_rules import ClipRule
 from vadis.data.clips import read_clips
 from vadis.data.flow_pictures import FlowPictures, find_pictures
-from vadis.data.loader import ClipDataset, ClipLoader, FailedExample
+from vadis.data.loader import ClipDataset, ClipLoader
 from vadis.data.made import write_clip, write_flow, write_frames
 from vadis.models import create_model
 from vadis.records import Dataset, Example, VideoError

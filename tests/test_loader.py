@@ -21,10 +21,11 @@ from vadis.data.augment import (
     ShortSide,
     usual_steps,
 )
+from vadis.data.batches import Batch, FailedExample
 from vadis.data.clip_rules import RULES, ClipRule, choose_frames, interval_frames
 from vadis.data.clips import read_clips
 from vadis.data.frame_cache import FrameCache
-from vadis.data.loader import Batch, ClipDataset, ClipLoader, FailedExample
+from vadis.data.loader import ClipDataset, ClipLoader
 from vadis.data.order import Draw, Order, share_of
 from vadis.records import Dataset, Example, VideoError
 from vadis.specs import ClipSpec

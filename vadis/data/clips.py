@@ -3,8 +3,8 @@
 A rule of `vadis.data.clip_rules` says which frames; the frames of one example are fetched in one pass, from
 the file, from a tar file that holds it, or from the cache of resized frames. Nothing is replaced: what
 cannot be read raises a VideoError, and a frame that the decoder marked as damaged is counted. A network that
-takes flow gets the flow pictures of the example instead, by the same rules; one that takes both gets both,
-of the same moments.
+takes flow gets the flow pictures of the example instead, by the same rules, one that takes sound pictures of
+the sound about each moment; one that takes several gets all of them, of the same moments.
 
 Legend: N clips, T frames, H W pixels, C channels, L frames or flow fields stacked as channels.
 """
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +25,15 @@ from vadis.data.clip_rules import ClipRule, choose_frames, frame_length, interva
 from vadis.data.flow_pictures import FlowPictures
 from vadis.data.frame_cache import FrameCache, frame_key
 from vadis.records import Example, Limits, VideoError
-from vadis.specs import ClipSpec
+from vadis.specs import ClipSpec, SoundSpec
+from vadis.video.audio import read_mono
 from vadis.video.decode import Video
 from vadis.video.images import DEFAULT_RATE
 from vadis.video.sample import Indices
+from vadis.video.streams import picture_sounds
 
 MAX_CACHED_BYTES = 2**29  # of pixels of one example: a longer one is decoded clip by clip, not cached
-READ_FROM_VIDEOS = ("rgb", "rgb_diff", "flow", "warped_flow")
+READ_FROM_VIDEOS = ("rgb", "rgb_diff", "flow", "warped_flow", "audio")
 
 Missing = Literal["error", "zero"]
 """What a modality that an example lacks means: the example fails, or zeros go in instead."""
@@ -48,7 +50,7 @@ class Clips:
     are zeros.
     """
 
-    clips: tuple[NDArray[np.uint8], ...]
+    clips: tuple[NDArray[Any], ...]
     indices_NT: Indices
     num_damaged: int = 0
     short: bool = False
@@ -125,9 +127,9 @@ def read_parts(
         except VideoError as error:
             if missing != "zero" or error.kind != "not_found":
                 raise
-            height, width = first.clips[0].shape[1:3]
+            height, width = (part.height, part.width) if part.sound else first.clips[0].shape[1:3]
             shape = (part.num_frames, height, width, len(part.mean) * part.reach)
-            nothing = tuple(np.zeros(shape, np.uint8) for _ in first.clips)
+            nothing = tuple(np.zeros(shape, np.float32 if part.sound else np.uint8) for _ in first.clips)
             found[name] = Clips(nothing, first.indices_NT, times_T=first.times_T, absent=True)
     return found
 
@@ -184,6 +186,8 @@ def _read(example: Example, spec: ClipSpec, how: _How) -> Clips:
     if spec.modality in ("flow", "warped_flow"):
         return _read_flow(example, spec, how)
     source, name = find_source(how.root, example.video)
+    if spec.sound is not None:
+        return _read_sound(example, source, name, spec, spec.sound, how)
     if how.cache is not None:
         return _read_cached(example, source, name, spec, how, how.cache)
     with Video(source, short_side=how.short_side, limits=how.limits, threads=how.threads) as video:
@@ -211,6 +215,24 @@ def _decode(
         parts[0].report.short,
         times_T,
     )
+
+
+def _read_sound(
+    example: Example, source: Path | bytes, name: str, spec: ClipSpec, sound: SoundSpec, how: _How
+) -> Clips:
+    """Pictures of sound, float32 (T, steps, bands, C), each about the moment of its frame, C times over."""
+    with Video(source, limits=how.limits, threads=how.threads) as video:
+        times_T = _times(video, example, source)
+    indices_NT = how.choose(times_T, name)
+    times_NT = times_T[indices_NT]
+    first = float(times_NT.min()) - sound.num_samples / sound.sample_rate / 2
+    num_samples = round((times_NT.max() - times_NT.min()) * sound.sample_rate) + sound.num_samples
+    wave_S = read_mono(source, first, num_samples, sound.sample_rate, limits=how.limits)
+    if wave_S is None:
+        raise VideoError("not_found", name, "this video has no sound", "give one with a sound track")
+    pictures = [picture_sounds(wave_S, moments_T - first, sound)[..., None] for moments_T in times_NT]
+    copies = tuple(np.repeat(picture, len(spec.mean), axis=-1) for picture in pictures)
+    return Clips(copies, indices_NT, times_T=times_T)
 
 
 def _reached(indices_NT: Indices, spec: ClipSpec, stop: int) -> Indices:

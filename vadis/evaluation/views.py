@@ -26,8 +26,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vadis.data.batches import Batch, FailedExample
 from vadis.data.frame_cache import FrameCache
-from vadis.data.loader import Batch, ClipDataset, ClipLoader, FailedExample, fingerprint
+from vadis.data.loader import ClipDataset, ClipLoader, fingerprint
 from vadis.data.order import Draw
 from vadis.engines import choose_device
 from vadis.evaluation.journal import Journal, pack, unpack

@@ -20,9 +20,10 @@ from vadis.data.augment import (
     ShortSide,
     Step,
 )
+from vadis.data.batches import Batch
 from vadis.data.clip_rules import ClipRule
 from vadis.data.frame_cache import FrameCache
-from vadis.data.loader import Batch, ClipDataset, ClipLoader, Skipped
+from vadis.data.loader import ClipDataset, ClipLoader, Skipped
 from vadis.data.order import Order
 from vadis.downloads import cache_folder
 from vadis.records import Dataset

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from vadis.config import Recipe
-from vadis.data.loader import Batch
+from vadis.data.batches import Batch
 from vadis.models import VideoModel
 from vadis.records import DataError, Dataset
 from vadis.training.checkpoints import Checkpoints

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from vadis.config import Recipe
-from vadis.data.loader import Collate, LoadedExample
+from vadis.data.batches import Collate, LoadedExample
 from vadis.data.order import Draw
 from vadis.evaluation.protocols import make_protocol
 from vadis.training.loop import part_loss

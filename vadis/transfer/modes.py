@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from vadis.config import Recipe, override
-from vadis.data.loader import FailedExample
+from vadis.data.batches import FailedExample
 from vadis.data.order import Draw
 from vadis.data.splitting import split_dataset
 from vadis.evaluation.calibration import calibrate

@@ -41,8 +41,9 @@ class Sound:
         stream: av.audio.stream.AudioStream,
         start_seconds: float,
         end_seconds: float | None,
+        sample_rate: int | None = None,
     ) -> None:
-        self.sample_rate = stream.rate if stream.rate in AAC_RATES else 48_000
+        self.sample_rate = sample_rate or (stream.rate if stream.rate in AAC_RATES else 48_000)
         self.channels = min(stream.channels, 2)
         self.layout = "mono" if self.channels == 1 else "stereo"
         self.num_damaged = 0
@@ -137,12 +138,14 @@ def open_sound(
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
     *,
+    sample_rate: int | None = None,
     limits: Limits = Limits(),  # noqa: B008
 ) -> Sound | None:
     """The sound between two times in seconds (None: to the end), or None where there is none to be had.
 
-    That is so where the file has no audio stream, and where none of it can be decoded: a picture without
-    sound is worth more than an error. Raises VideoError where the file itself cannot be opened.
+    sample_rate: in Hz, that it is resampled to (None: its own, or one that AAC can hold). None is given
+    where the file has no audio stream, and where none of it can be decoded: a picture without sound is
+    worth more than an error. Raises VideoError where the file itself cannot be opened.
     """
     if isinstance(path, str | os.PathLike) and Path(path).is_dir():
         return None  # numbered images
@@ -157,13 +160,39 @@ def open_sound(
         if start_seconds > PREROLL_SECONDS:
             target = float(source.origin) + start_seconds - PREROLL_SECONDS
             source.container.seek(round(target / (stream.time_base or 1)), stream=stream)
-        sound = Sound(source, stream, start_seconds, end_seconds)
+        sound = Sound(source, stream, start_seconds, end_seconds, sample_rate)
         sound.peek()
     except (av.FFmpegError, ValueError, OSError) as error:
         log.warning("%s: its sound cannot be decoded (%s); the pictures go without", source.name, error)
         source.close()
         return None
     return sound
+
+
+def read_mono(
+    path: VideoPath,
+    start_seconds: float,
+    num_samples: int,
+    sample_rate: int,
+    *,
+    limits: Limits = Limits(),  # noqa: B008
+) -> np.ndarray | None:
+    """A waveform of just so many samples from a time in seconds on: wave_S, float32 in [-1, 1], mono.
+
+    Two channels are averaged. sample_rate: in Hz. Silence stands before the beginning (the time may be
+    negative), in gaps and after the end. None where the file has no sound that can be decoded. Raises
+    VideoError where it cannot be opened.
+    """
+    before = min(num_samples, max(0, round(-start_seconds * sample_rate)))
+    sound = open_sound(path, max(0.0, start_seconds), sample_rate=sample_rate, limits=limits)
+    if sound is None:
+        return None
+    try:
+        # FFmpeg's own way from two channels to one adds 3 dB; the field's mean is wanted
+        heard_S = sound.read(num_samples - before).mean(axis=0)
+    finally:
+        sound.close()
+    return np.pad(heard_S, (before, num_samples - before - len(heard_S)))
 
 
 def _is_usable(stream: av.audio.stream.AudioStream) -> bool:

@@ -1,19 +1,31 @@
 """One tensor, or one for each modality: how what a network takes is held, and made of arrays.
 
-    make_inputs(spec, {"rgb": frames_THWC, "flow": flow_THW2, "audio": wave_S})
+    make_inputs(spec, {"rgb": frames_THWC, "flow": flow_THW2, "audio": wave_S}, fps=25)
 
 Frames, flow fields and sound of a whole video become the tensors of one clip as the spec of any network says:
-in segments or in a row, stacked, as differences, cut and normalised. Who reads videos need not know which
-network runs.
+in segments or in a row, stacked, as differences, cut and normalised. Who has the arrays need not know which
+network they are for.
 
-Legend: B batch, V views, T frames, C channels, H W pixels, S samples.
+Legend: T frames or positions, L frames or fields stacked as channels, C channels, H W pixels, S samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
+from typing import Literal
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from vadis.specs import FLOW_BOUND, ClipSpec, SoundSpec, at_test
+from vadis.video import sample
+from vadis.video.spectrogram import log_mel
+from vadis.video.transform import FLOW, prepare_clip
+
+log = logging.getLogger(__name__)
 
 Tensors = Tensor | dict[str, Tensor]
 """What goes into a network: one tensor, or one for each part of its spec, by name."""
@@ -29,3 +41,110 @@ def each(function: Callable[[Tensor], Tensor], tensors: Tensors) -> Tensors:
 def leader(tensors: Tensors) -> Tensor:
     """The tensor, or the first of them: what all of them have in common can be read off it."""
     return tensors if isinstance(tensors, Tensor) else next(iter(tensors.values()))
+
+
+def make_inputs(
+    spec: ClipSpec,
+    arrays: Mapping[str, NDArray[np.generic]],
+    *,
+    fps: float = 25.0,
+    missing: Literal["error", "zero"] = "error",
+) -> Tensors:
+    """What a network takes, of the arrays of a whole video: one clip_BCTHW with B = 1, or one by name.
+
+    arrays: "rgb", uint8 frames_THWC; "flow" or "warped_flow", float flow_THW2 in pixels a frame, field i from
+    frame i to frame i + 1; "audio", a mono wave_S at the spec's sample rate that begins with the
+    first frame. fps: of the frames, in Hz, for the sound. Positions are those of tests: the middle of the
+    video, or of each segment; the other parts follow the first. missing: "zero" puts zeros where a modality
+    is lacking, and warns. Raises ValueError for what is lacking or has another shape.
+    """
+    spec = at_test(spec)
+    parts = spec.parts or {"": spec}
+    sources = {name: _source_of(part) for name, part in parts.items()}
+    lacking = [name for name, source in sources.items() if source not in arrays]
+    lead = next((name for name in parts if name not in lacking and parts[name].sound is None), None)
+    words = ", ".join(sources[name] for name in lacking)
+    if lacking and (missing == "error" or lead is None):
+        hint = '; missing="zero" puts zeros there' if lead is not None else ""
+        raise ValueError(f"the network takes {words} as well, got {', '.join(arrays) or 'nothing'}{hint}")
+    if lacking:
+        log.warning("there is no %s: zeros go in, and the scores are worth less", words)
+    if lead is None:  # sound alone
+        lead = next(iter(parts))
+        total = max(1, int(len(arrays["audio"]) / _sound_of(parts[lead]).sample_rate * fps))
+    else:
+        total = len(arrays[sources[lead]])
+    chosen_T = _positions(total, parts[lead])
+    found = {}
+    for name, part in parts.items():
+        if name in lacking:
+            found[name] = torch.zeros(1, *part.shape)
+            continue
+        places_T = chosen_T if name == lead else _follow(chosen_T, parts[lead], part)
+        found[name] = _make_one(part, arrays[sources[name]], places_T, fps)[None]
+    return found if spec.parts else found[""]
+
+
+def picture_sounds(
+    wave_S: NDArray[np.generic], seconds_T: NDArray[np.float64], sound: SoundSpec
+) -> NDArray[np.float32]:
+    """pictures_THW: log-mel pictures about some times (seconds of the waveform), H steps by W bands.
+
+    wave_S: mono, at the sample rate of `sound`; silence lies before and after it.
+    """
+    length, starts_T = sound.num_samples, []
+    for seconds in seconds_T:
+        starts_T.append(round(float(seconds) * sound.sample_rate) - length // 2)
+    before = max(0, -min(starts_T))
+    after = max(0, max(starts_T) + length - len(wave_S))
+    padded_S = np.pad(np.asarray(wave_S, np.float32), (before, after))
+    cut = [padded_S[before + start : before + start + length] for start in starts_T]
+    return np.stack([log_mel(piece_S, sound)[: sound.num_steps] for piece_S in cut])
+
+
+def _source_of(spec: ClipSpec) -> str:
+    if spec.modality == "features":
+        raise ValueError("the network takes features, not frames: stack them as (B, D, T, 1, 1) yourself")
+    return "rgb" if spec.modality == "rgb_diff" else spec.modality
+
+
+def _sound_of(spec: ClipSpec) -> SoundSpec:
+    if spec.sound is None:
+        raise ValueError(f"{spec.modality} is not sound")
+    return spec.sound
+
+
+def _positions(total: int, spec: ClipSpec) -> sample.Indices:
+    if spec.sampling == "segments":
+        return sample.tsn_test_segments(total, spec.num_frames, spec.reach)
+    return sample.uniform_clips(total, 1, spec.num_frames, spec.frame_stride)[0]
+
+
+def _follow(places_T: sample.Indices, lead: ClipSpec, spec: ClipSpec) -> sample.Indices:
+    """The same places where the paces agree; else as many as the spec has, about their middle."""
+    pace = ("num_frames", "frame_stride", "fps", "sampling")
+    if all(getattr(spec, name) == getattr(lead, name) for name in pace):
+        return places_T
+    middle = (places_T[0] + places_T[-1]) / 2
+    offsets_T = (np.arange(spec.num_frames) - (spec.num_frames - 1) / 2) * spec.frame_stride
+    return np.floor(middle + offsets_T + 0.5).astype(np.int64)
+
+
+def _make_one(spec: ClipSpec, array: NDArray[np.generic], places_T: sample.Indices, fps: float) -> Tensor:
+    """clip_CTHW of one part."""
+    if spec.sound is not None:
+        if array.ndim != 1:
+            raise ValueError(f"sound is a mono waveform of one axis, got shape {array.shape}")
+        pictures_THW = torch.from_numpy(picture_sounds(array, places_T / fps, spec.sound))
+        mean, std = spec.mean[0], spec.std[0]
+        pictures_THW = (pictures_THW - mean) / std
+        return pictures_THW[None].repeat(len(spec.mean), 1, 1, 1)
+    channels = len(spec.mean)
+    if array.ndim != 4 or array.shape[3] != channels:
+        raise ValueError(f"{spec.modality} is (T, H, W, {channels}), got shape {array.shape}")
+    pixels = array
+    if spec.modality in FLOW:
+        pixels = (np.clip(array.astype(np.float32) / FLOW_BOUND, -1, 1) + 1) * 127.5  # as pictures hold it
+    places_TL = np.clip(places_T[:, None] + np.arange(spec.reach), 0, len(array) - 1)
+    frames_TLHWC = torch.from_numpy(np.ascontiguousarray(pixels[places_TL]))
+    return prepare_clip(frames_TLHWC.permute(0, 1, 4, 2, 3).flatten(1, 2), spec)
