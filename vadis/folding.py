@@ -66,6 +66,11 @@ def _broadcast_shape(x: Tensor, y: Any, **_: Any) -> Tensor:
     return x.new_empty(torch.broadcast_shapes(x.shape, other))
 
 
+def _split_shape(x: Tensor, size: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces that may be changed in place, as an LSTM does with its gates: each is a tensor of its own."""
+    return tuple(torch.empty_like(piece) for piece in x.split(size, dim))
+
+
 def _norm_shape(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(x), x.new_empty(0), x.new_empty(0)
 
@@ -73,6 +78,7 @@ def _norm_shape(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
 SHAPE_RULES: dict[Any, Callable[..., Any]] = {
     aten.mean.dim: _mean_shape,
     aten.cat.default: _cat_shape,
+    aten.unsafe_split.Tensor: _split_shape,
     aten.native_batch_norm.default: _norm_shape,
     aten.add.Tensor: _broadcast_shape,
     aten.sub.Tensor: _broadcast_shape,

@@ -135,6 +135,14 @@ from vadis.models.slowfast import (
     slowfast_r101_16x8,
     slowfast_r101_16x8_nl,
 )
+from vadis.models.snippets import (
+    snippets_conv_pooling,
+    snippets_late_pooling,
+    snippets_local_pooling,
+    snippets_lstm,
+    snippets_slow_pooling,
+    snippets_time_conv,
+)
 from vadis.models.stc import stc_resnet3d_101, stc_resnext3d_101
 from vadis.models.timesformer import (
     timesformer_axial,
@@ -297,6 +305,12 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "deepvideo_multires": deepvideo_multires,
     "deepvideo_fovea": deepvideo_fovea,
     "deepvideo_context": deepvideo_context,
+    "snippets_conv_pooling": snippets_conv_pooling,
+    "snippets_late_pooling": snippets_late_pooling,
+    "snippets_slow_pooling": snippets_slow_pooling,
+    "snippets_local_pooling": snippets_local_pooling,
+    "snippets_time_conv": snippets_time_conv,
+    "snippets_lstm": snippets_lstm,
     "two_stream_spatial_vggm": two_stream_spatial_vggm,
     "two_stream_temporal_vggm": two_stream_temporal_vggm,
     "two_stream_vggm": two_stream_vggm,

@@ -29,7 +29,6 @@ MODELS_TO_COME: frozenset[str] = frozenset(
         "better_baseline_ava",
         "conv_fusion_vgg16",
         "conv_fusion_vggm",
-        "conv_pooling_googlenet",
         "faster_rcnn_r101_ava",
         "feature_histograms",
         "fused3d_inception",
@@ -38,7 +37,6 @@ MODELS_TO_COME: frozenset[str] = frozenset(
         "keypoint_rcnn_r101",
         "keypoint_rcnn_r101_nl4",
         "keypoint_rcnn_r101_nl5",
-        "lstm_googlenet",
         "lstm_inception",
         "mask_rcnn_r101",
         "mask_rcnn_r101_nl1",
@@ -46,7 +44,6 @@ MODELS_TO_COME: frozenset[str] = frozenset(
         "mask_rcnn_r50_nl1",
         "mask_rcnn_x152",
         "mask_rcnn_x152_nl1",
-        "single_frame_googlenet",
         "two_stream_inception",
     )
 )
