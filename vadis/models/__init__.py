@@ -143,7 +143,9 @@ from vadis.models.snippets import (
     snippets_slow_pooling,
     snippets_time_conv,
 )
+from vadis.models.sound import sound_resnet18, sound_vggish, sound_xception
 from vadis.models.stc import stc_resnet3d_101, stc_resnext3d_101
+from vadis.models.stream_sequences import streams_late, streams_lstm, streams_shifting_attention
 from vadis.models.timesformer import (
     timesformer_axial,
     timesformer_divided,
@@ -329,6 +331,12 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "tsn_r18": tsn_r18,
     "tsn_r50": tsn_r50,
     "tsn_r101": tsn_r101,
+    "sound_xception": sound_xception,
+    "sound_resnet18": sound_resnet18,
+    "sound_vggish": sound_vggish,
+    "streams_late": streams_late,
+    "streams_lstm": streams_lstm,
+    "streams_shifting_attention": streams_shifting_attention,
 }
 """Name -> function that builds the network; its arguments are the options of `create_model`."""
 

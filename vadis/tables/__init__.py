@@ -25,7 +25,6 @@ FOLDER = Path(__file__).parent
 MODELS_TO_COME: frozenset[str] = frozenset(
     (
         "action_transformer",
-        "audio_xception",
         "better_baseline_ava",
         "conv_fusion_vgg16",
         "conv_fusion_vggm",
