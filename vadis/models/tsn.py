@@ -35,8 +35,8 @@ Where we differ, and why:
   levels for BN-Inception). mmaction2 leaves it in [-1, 1]: `pixels="mmaction2"`.
 - Differences are of normalised frames. For ResNets the authors' PyTorch code leaves out the division by the
   deviation there; for BN-Inception, the paper's network, that is the same.
-- "weighted" has a weight for each of K segments. For another number of snippets, as in tests, the weights are
-  interpolated along the video and keep their sum; the papers do not say what they do.
+- "weighted" has a weight for each of K segments. For another number of snippets, as in tests, each gets what
+  of the weights lies over its part of the video, so that their sum stays; the papers do not say what they do.
 - The papers' features are those of the last layer before the classifier; so are the attention's here.
 
 Shapes: B batch, C channels of a snippet, T segments, H W pixels (or positions in space), D features,
@@ -65,7 +65,7 @@ STACK = 5
 CHANNELS: dict[str, int] = {"rgb": 3, "flow": 2, "warped_flow": 2, "rgb_diff": 3}
 FLOW_AS_IT_IS: Pixels = {"std": (1.0,), "value_range": (-1.0, 1.0)}
 DROPOUT: dict[str, float] = {"rgb": 0.8, "flow": 0.7, "warped_flow": 0.7, "rgb_diff": 0.7}
-HEAD_STD = 0.001
+HEAD_STD, TINY_HEAD_STD = 0.001, 0.01
 
 _SPLIT1 = "UCF-101 split 1"
 PAPERS = (
@@ -164,11 +164,14 @@ class Consensus(nn.Module):
         return self.kind + (f", k={self.top_k}" if self.kind == "top_k" else "")
 
     def _weights(self, num_snippets: int) -> Tensor:
-        """A weight for each snippet: the learned ones, interpolated where there are more or fewer."""
-        if num_snippets == len(self.weights):
+        """A weight for each snippet: what of the learned weights lies over its part of the video."""
+        segments = len(self.weights)
+        if num_snippets == segments:
             return self.weights
-        along = F.interpolate(self.weights[None, None], num_snippets, mode="linear", align_corners=False)
-        return along.flatten() * (len(self.weights) / num_snippets)
+        edges = torch.linspace(0.0, segments, num_snippets + 1, device=self.weights.device)
+        segment = edges.floor().clamp(max=segments - 1).long()
+        before = F.pad(self.weights.cumsum(0), (1, 0))[segment]
+        return (before + (edges - segment).to(before.dtype) * self.weights[segment]).diff()
 
 
 class Tsn(VideoModel):
@@ -207,6 +210,7 @@ class Tsn(VideoModel):
             test_frames=test_segments,
             sampling="segments",
         )
+        self.head_std = TINY_HEAD_STD if tiny else HEAD_STD
         self.input_weights = (f"trunk.{self.trunk.first}",)
         self.num_classes = num_classes
         features = self.trunk.num_features
@@ -241,7 +245,7 @@ class Tsn(VideoModel):
 
     def reset_head(self, num_classes: int) -> None:
         """Replace the classifier by an untrained one for `num_classes`."""
-        self.head = fresh_classifier(self.head, num_classes, HEAD_STD)
+        self.head = fresh_classifier(self.head, num_classes, self.head_std)
         self.num_classes = num_classes
         self.class_names = None
 

@@ -7,7 +7,8 @@ C2D and I3D (`vadis.models.nonlocal_net`), whose non-local blocks pool after the
 and have no bias before batch norm (keys do not tell a softmax from the dot product: give
 `pairwise="dot_product"` to `create_model` for those). Its SlowOnly and SlowFast (`vadis.models.slowfast`),
 whose Slow pathway takes every alpha-th frame, whose lateral connections are bare convolutions and whose
-classifier takes the Fast pathway's features first. All of these take ImageNet's mean and deviation.
+classifier takes the Fast pathway's features first. Its TSN (`vadis.models.tsn`), whose flow goes in as it is.
+All of these take ImageNet's mean and deviation.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from vadis.models.layouts.pyslowfast import Rules, places, slowfast_options
 from vadis.models.layouts.rules import Arrays, Layout, by_rules
 from vadis.models.layouts.timesformer import trained_on
+from vadis.models.layouts.tsn import snippet_options
 
 LEAF = r"(weight|bias|running_mean|running_var)"
 HEAD = (r"cls_head\.fc_cls\.(weight|bias)", r"head.\1")
@@ -229,4 +231,18 @@ RESNETS = (
     ),
 )
 
-MMACTION2 = (C3D, R2PLUS1D, TIMESFORMER_DIVIDED, TIMESFORMER, *RESNETS)
+
+def _tsn_options(arrays: Arrays) -> dict[str, Any]:
+    found = snippet_options("backbone.conv1.conv.weight")(arrays)
+    return {**found, "pixels": "mmaction2"} if "in_channels" in found else found
+
+
+TSN = Layout(
+    "mmaction2_tsn",
+    ("tsn_r*",),
+    "backbone.conv1.conv.weight",
+    by_rules(*_resnet(r"backbone\.", "trunk."), HEAD),
+    options=_tsn_options,
+)
+
+MMACTION2 = (C3D, R2PLUS1D, TIMESFORMER_DIVIDED, TIMESFORMER, TSN, *RESNETS)
