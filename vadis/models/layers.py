@@ -22,8 +22,6 @@ Classifier = TypeVar("Classifier", nn.Linear, nn.Conv3d)
 
 KINETICS_MEAN, KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-FLOW_BOUND = 20.0
-"""Flow is clipped to this many pixels and divided by it, so it goes in as values in [-1, 1]."""
 
 
 def make_spec(
@@ -97,9 +95,16 @@ def check_parts(model: VideoModel, clips: Mapping[str, Tensor]) -> None:
         raise ValueError(f"{name} takes as many clips of each modality, got {sizes}")
 
 
-def check_clip(model: VideoModel, clip_BCTHW: Tensor, *, min_pixels: int = 1, min_frames: int = 1) -> None:
-    """Refuse what is no clip for `model`, or too small, with a ValueError that says what to do."""
-    shape, channels, name = tuple(clip_BCTHW.shape), model.spec.channels, type(model).__name__
+def check_clip(
+    model: VideoModel, clip_BCTHW: Tensor, *, part: str = "", min_pixels: int = 1, min_frames: int = 1
+) -> None:
+    """Refuse what is no clip for `model`, or too small, with a ValueError that says what to do.
+
+    part: the modality, of a network that takes several and checks them itself.
+    """
+    spec = model.spec.parts[part] if part else model.spec
+    shape, channels = tuple(clip_BCTHW.shape), spec.channels
+    name = f"{part} of {type(model).__name__}" if part else type(model).__name__
     if len(shape) != 5 or shape[1] != channels:
         raise ValueError(f"{name} takes clips of (batch, {channels}, frames, height, width), got {shape}")
     if shape[0] == 0:
