@@ -90,7 +90,7 @@ def check_parts(model: VideoModel, clips: Mapping[str, Tensor]) -> None:
         raise ValueError(f"{name} takes a dict of tensors ({wanted}), got {type(clips).__name__}")
     if set(clips) != set(model.spec.parts):
         raise ValueError(f"{name} takes the modalities {wanted}, got {', '.join(clips) or 'none'}")
-    sizes = {part: len(tensor) for part, tensor in clips.items()}
+    sizes = {part: len(tensor) for part, tensor in clips.items() if tensor.ndim == 5}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"{name} takes as many clips of each modality, got {sizes}")
 
