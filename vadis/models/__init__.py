@@ -30,6 +30,21 @@ from vadis.models.deepvideo import (
     deepvideo_slow,
 )
 from vadis.models.eco import eco_full, eco_lite
+from vadis.models.fused_streams import (
+    fused_vgg16,
+    fused_vgg16_2d,
+    fused_vgg16_3d_pool,
+    fused_vggm_relu2_conv,
+    fused_vggm_relu3_conv,
+    fused_vggm_relu3_relu5_fc6_conv,
+    fused_vggm_relu4_conv,
+    fused_vggm_relu5_bilinear,
+    fused_vggm_relu5_concat,
+    fused_vggm_relu5_conv,
+    fused_vggm_relu5_fc8_conv,
+    fused_vggm_relu5_max,
+    fused_vggm_relu5_sum,
+)
 from vadis.models.i3d import i3d_inception, i3d_inception_flow
 from vadis.models.lgd import (
     lgd_p3d_r50,
@@ -75,6 +90,7 @@ from vadis.models.nonlocal_net import (
     i3d_r101_128x1_nl5,
 )
 from vadis.models.p3d import p3d_63, p3d_131, p3d_199, p3d_r50, p3d_r101
+from vadis.models.quo_vadis import fused3d_inception, lstm_inception, two_stream_i3d, two_stream_inception
 from vadis.models.r2plus1d import (
     fr2d_18,
     fr2d_34,
@@ -313,6 +329,10 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "snippets_local_pooling": snippets_local_pooling,
     "snippets_time_conv": snippets_time_conv,
     "snippets_lstm": snippets_lstm,
+    "lstm_inception": lstm_inception,
+    "two_stream_inception": two_stream_inception,
+    "fused3d_inception": fused3d_inception,
+    "two_stream_i3d": two_stream_i3d,
     "two_stream_spatial_vggm": two_stream_spatial_vggm,
     "two_stream_temporal_vggm": two_stream_temporal_vggm,
     "two_stream_vggm": two_stream_vggm,
@@ -337,6 +357,19 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "streams_late": streams_late,
     "streams_lstm": streams_lstm,
     "streams_shifting_attention": streams_shifting_attention,
+    "fused_vggm_relu5_sum": fused_vggm_relu5_sum,
+    "fused_vggm_relu5_max": fused_vggm_relu5_max,
+    "fused_vggm_relu5_concat": fused_vggm_relu5_concat,
+    "fused_vggm_relu5_bilinear": fused_vggm_relu5_bilinear,
+    "fused_vggm_relu5_conv": fused_vggm_relu5_conv,
+    "fused_vggm_relu2_conv": fused_vggm_relu2_conv,
+    "fused_vggm_relu3_conv": fused_vggm_relu3_conv,
+    "fused_vggm_relu4_conv": fused_vggm_relu4_conv,
+    "fused_vggm_relu5_fc8_conv": fused_vggm_relu5_fc8_conv,
+    "fused_vggm_relu3_relu5_fc6_conv": fused_vggm_relu3_relu5_fc6_conv,
+    "fused_vgg16": fused_vgg16,
+    "fused_vgg16_3d_pool": fused_vgg16_3d_pool,
+    "fused_vgg16_2d": fused_vgg16_2d,
 }
 """Name -> function that builds the network; its arguments are the options of `create_model`."""
 

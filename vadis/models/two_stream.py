@@ -156,7 +156,7 @@ class Stream(VideoModel):
                 trunk,
                 channels,
                 tiny=tiny,
-                fully_connected=True,
+                until="fc7",
                 pixels=crop,
                 without=without,
                 dropout=dropout,

@@ -39,6 +39,7 @@ Shapes: B frames, C channels, H W pixels (or positions in space), D features.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -78,9 +79,11 @@ class Conv(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """A row of the table: the maximum of windows two positions apart; VGG-M's may reach over the edge."""
+    """A row of the table: the maximum of windows; VGG-M's last one may reach over the edge (`ceil`)."""
 
     kernel: int
+    stride: int = 2
+    ceil: bool = False
 
 
 NORM = "local response normalisation"
@@ -88,14 +91,14 @@ NORM = "local response normalisation"
 VGG_M: dict[str, Conv | Pool | str] = {
     "conv1": Conv(7, 96, 2, 0),
     "norm1": NORM,
-    "pool1": Pool(3),
+    "pool1": Pool(3, ceil=True),
     "conv2": Conv(5, 256, 2, 1),
     "norm2": NORM,
-    "pool2": Pool(3),
+    "pool2": Pool(3, ceil=True),
     "conv3": Conv(3, 512),
     "conv4": Conv(3, 512),
     "conv5": Conv(3, 512),
-    "pool5": Pool(3),
+    "pool5": Pool(3, ceil=True),
 }
 VGG_16: dict[str, Conv | Pool | str] = {
     "conv1_1": Conv(3, 64),
@@ -135,12 +138,9 @@ TORCHVISION_CLASSIFIER = {"fc6": 0, "fc7": 3}
 
 
 class Vgg(Trunk):
-    """Either network, up to its last convolution or, with `fully_connected`, to fc7 (`hidden`).
+    """Either network, up to its last convolution or to another layer ("fc7": all but the classifier).
 
-    kind: "vgg_m" or "vgg16". pixels: the side of the frames that fc6 is made for. without: layers that are
-    left out, and doubled: layers that see twice the channels that the table says, for the video networks that
-    differ. dropout: probability, after fc6 and fc7. `map_features` is D of the map, `num_features` of what
-    comes last.
+    `map_features` is D of what `forward` gives, `num_features` of what comes last.
     """
 
     def __init__(
@@ -149,18 +149,28 @@ class Vgg(Trunk):
         in_channels: int = 3,
         *,
         tiny: bool = False,
-        fully_connected: bool = False,
+        until: str = "",
         pixels: int | None = None,
         without: tuple[str, ...] = (),
         doubled: tuple[str, ...] = (),
         dropout: float = 0.5,
     ) -> None:
+        """kind: "vgg_m" or "vgg16". until: the last layer; empty for the last convolution.
+
+        pixels: the side of the frames that fc6 is made for. without: layers that are left out, and doubled:
+        layers that see twice the channels that the table says, for the video networks that differ. dropout:
+        probability of a hidden feature to be left out, after fc6 and fc7.
+        """
         super().__init__()
         self.kind = kind
         self.images = "vgg16" if kind == "vgg16" else ""
-        self.layers = {name: row for name, row in TABLES[kind].items() if name not in without}
+        table = {name: row for name, row in TABLES[kind].items() if name not in without}
+        self.names = [*table, "fc6", "fc7"]
+        last = [name for name, row in table.items() if isinstance(row, Conv)][-1]
+        self.names = self.names[: self.names.index(until or last) + 1]
+        self.layers = {name: row for name, row in table.items() if name in self.names}
         self.last = [name for name, row in self.layers.items() if isinstance(row, Conv)][-1]
-        self.first = f"{next(iter(self.layers))}.weight"
+        self.first = f"{self.names[0]}.weight"
         divisor = TINY_DIVISOR if tiny else 1
         channels = in_channels
         for name, row in self.layers.items():
@@ -171,18 +181,17 @@ class Vgg(Trunk):
             elif row == NORM:
                 self.add_module(name, LocalResponseNorm(5, LRN_ALPHA, 0.75, 2.0))
         self.num_features = self.map_features = channels
-        self.min_pixels = self._least_pixels(1)
-        self.positions = self._positions(pixels or (TINY_PIXELS[kind] if tiny else PIXELS))
-        if fully_connected:
-            if self.positions < 1:
-                raise ValueError(f"{kind} takes at least {self.min_pixels} pixels, got {pixels}")
-            self.min_pixels = self._least_pixels(self.positions)
-            wide, narrow = (TINY_HIDDEN, TINY_HIDDEN // 2) if tiny else HIDDEN[kind]
-            seen = channels * self.positions**2 * (2 if "fc6" in doubled else 1)
-            self.fc6 = nn.Linear(seen, wide)
-            self.fc7 = nn.Linear(wide * (2 if "fc7" in doubled else 1), narrow)
-            self.dropout = nn.Dropout(dropout)
-            self.num_features = narrow
+        self.positions = _positions(table, pixels or (TINY_PIXELS[kind] if tiny else PIXELS))
+        if self.positions < 1:
+            raise ValueError(f"{kind} takes at least {_least_pixels(table, 1)} pixels, got {pixels}")
+        self.min_pixels = _least_pixels(table, self.positions if "fc6" in self.names else 1)
+        wide, narrow = (TINY_HIDDEN, TINY_HIDDEN // 2) if tiny else HIDDEN[kind]
+        self.dropout = nn.Dropout(dropout)
+        for name, inside, outside in (("fc6", channels * self.positions**2, wide), ("fc7", wide, narrow)):
+            if name in self.names:
+                self.add_module(name, nn.Linear(inside * (2 if name in doubled else 1), outside))
+                self.num_features = outside
+        if "fc7" in self.names:
             self.classifier = "fc8" if kind == "vgg_m" else "classifier.6"
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
@@ -195,24 +204,24 @@ class Vgg(Trunk):
 
     def hidden(self, feature_BDHW: Tensor) -> Tensor:
         """From what `forward` gives to fc7, ReLU and dropout: hidden_BDHW, one place for `pixels`."""
-        return self.run(feature_BDHW, after=self.last)
+        return self.run(feature_BDHW, after=self.last, until="fc7")
 
-    def run(self, x_BCHW: Tensor, *, after: str = "", until: str = "fc7") -> Tensor:
+    def run(self, x_BCHW: Tensor, *, after: str = "", until: str) -> Tensor:
         """The layers after one, up to another and its ReLU; from the first where `after` is empty."""
-        names = [*self.layers, "fc6", "fc7"]
         x = x_BCHW
-        for name in names[names.index(after) + 1 if after else 0 : names.index(until) + 1]:
+        start = self.names.index(after) + 1 if after else 0
+        for name in self.names[start : self.names.index(until) + 1]:
             x = self._layer(name, x)
         return x
 
     def _layer(self, name: str, x_BCHW: Tensor) -> Tensor:
-        if name == "fc6":
-            return self.dropout(F.relu(slide(self.fc6, x_BCHW, self.positions)))
-        if name == "fc7":
-            return self.dropout(F.relu(slide(self.fc7, x_BCHW)))
+        layer = getattr(self, name, None)
+        if isinstance(layer, nn.Linear):
+            window = self.positions if name == "fc6" else 1
+            return self.dropout(F.relu(slide(layer, x_BCHW, window)))
         row = self.layers[name]
         if isinstance(row, Pool):
-            return F.max_pool2d(x_BCHW, row.kernel, 2, ceil_mode=row.kernel == 3)
+            return F.max_pool2d(x_BCHW, row.kernel, row.stride, ceil_mode=row.ceil)
         x = self.get_submodule(name)(x_BCHW)
         return F.relu(x) if isinstance(row, Conv) else x
 
@@ -225,20 +234,22 @@ class Vgg(Trunk):
             return f"features.{TORCHVISION_FEATURES[name]}.{leaf}"
         return f"classifier.{TORCHVISION_CLASSIFIER[name]}.{leaf}" if name in TORCHVISION_CLASSIFIER else None
 
-    def _positions(self, pixels: int) -> int:
-        """How many positions a side of `pixels` leaves after pool5 (0: too few)."""
-        for row in self.layers.values():
-            if isinstance(row, Conv):
-                pixels = (pixels + 2 * row.padding - row.kernel) // row.stride + 1
-            elif isinstance(row, Pool):
-                pixels = -((row.kernel - pixels) // 2) + 1 if row.kernel == 3 else pixels // 2
-            if pixels < 1:
-                return 0
-        return pixels
 
-    def _least_pixels(self, positions: int) -> int:
-        """The smallest side that leaves so many positions after pool5."""
-        return next(pixels for pixels in range(1, 4096) if self._positions(pixels) >= positions)
+def _positions(table: Mapping[str, Conv | Pool | str], pixels: int) -> int:
+    """How many positions a side of `pixels` leaves after pool5 (0: too few)."""
+    for row in table.values():
+        if isinstance(row, Conv):
+            pixels = (pixels + 2 * row.padding - row.kernel) // row.stride + 1
+        elif isinstance(row, Pool):
+            pixels = (pixels - row.kernel + (row.stride - 1 if row.ceil else 0)) // row.stride + 1
+        if pixels < 1:
+            return 0
+    return pixels
+
+
+def _least_pixels(table: Mapping[str, Conv | Pool | str], positions: int) -> int:
+    """The smallest side that leaves so many positions after pool5."""
+    return next(pixels for pixels in range(1, 4096) if _positions(table, pixels) >= positions)
 
 
 def slide(linear: nn.Linear, x_BDHW: Tensor, window: int = 1) -> Tensor:

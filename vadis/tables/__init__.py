@@ -26,24 +26,19 @@ MODELS_TO_COME: frozenset[str] = frozenset(
     (
         "action_transformer",
         "better_baseline_ava",
-        "conv_fusion_vgg16",
-        "conv_fusion_vggm",
         "faster_rcnn_r101_ava",
         "feature_histograms",
-        "fused3d_inception",
         "i3d_faster_rcnn_ava",
         "idt_fv",
         "keypoint_rcnn_r101",
         "keypoint_rcnn_r101_nl4",
         "keypoint_rcnn_r101_nl5",
-        "lstm_inception",
         "mask_rcnn_r101",
         "mask_rcnn_r101_nl1",
         "mask_rcnn_r50",
         "mask_rcnn_r50_nl1",
         "mask_rcnn_x152",
         "mask_rcnn_x152_nl1",
-        "two_stream_inception",
     )
 )
 """Names of networks that the tables speak of and `vadis.models.MODELS` does not hold (yet)."""
