@@ -33,7 +33,8 @@ BLIND_TO_ORDER: frozenset[str] = frozenset(
     {"fr2d_18", "fr2d_34", "c2d_r50_8x8", "c2d_r50_8x8_nl5", "timesformer_space"}
     | {"deepvideo_single", "deepvideo_multires", "deepvideo_fovea", "deepvideo_context"}
     | {"snippets_conv_pooling", "snippets_late_pooling", "snippets_slow_pooling"}
-    | {name for name in MODELS if name.startswith(("two_stream_", "tsn_", "sound_"))} - {"two_stream_i3d"}
+    | {name for name in MODELS if name.startswith(("two_stream_", "tsn_", "sound_", "aggregate_average"))}
+    - {"two_stream_i3d"}
     | {"streams_late", "streams_shifting_attention"}
     | {name for name in MODELS if name.startswith("fused_vgg")}  # fused_vgg16 as it starts
 )

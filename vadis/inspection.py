@@ -22,6 +22,7 @@ from rich.text import Text
 from vadis.formats import use_utf8
 from vadis.formats.table import spell_out
 from vadis.records import VideoError, VideoInfo
+from vadis.specs import ClipSpec
 
 
 def print_json(document: Any) -> None:
@@ -170,6 +171,23 @@ def _build_on_meta(create_model: Any, name: str) -> Any:
         return create_model(name)
 
 
+def _say_input(spec: ClipSpec) -> str:
+    """What one tensor is made of, in words and numbers."""
+    words = spec.describe()
+    if spec.modality == "features":
+        return words
+    values = f"mean {spec.mean}, std {spec.std}"
+    if spec.sound is not None:
+        sound = spec.sound
+        return (
+            f"{words}, every {1000 * sound.hop_seconds:g} ms of sound at {sound.sample_rate} Hz, "
+            f"{sound.low:g} to {sound.high:g} Hz, {values}"
+        )
+    low, high = spec.value_range
+    rate = f"{spec.fps or 'native'} fps"
+    return f"{words}, at {rate}, short side {spec.size}, values {low:g} to {high:g}, {values}"
+
+
 def run_models_show(name: str, as_json: bool) -> int:
     """`vadis models show NAME`: idea, paper, input, size, options, published results, weights."""
     from vadis.models import MODELS, create_model
@@ -179,8 +197,8 @@ def run_models_show(name: str, as_json: bool) -> int:
     network = name.split(".")[0]
     model = _build_on_meta(create_model, network)
     spec = model.spec
-    shape = (1, spec.channels, spec.num_frames, spec.crop, spec.crop)
-    cost = measure_cost(model, shape[1:])
+    shapes = {name: (1, *shape) for name, shape in spec.shapes.items()}
+    cost = measure_cost(model, spec.shapes)
     published = listed.weights_of(network)
     if "." in name:
         published = [entry for entry in published if entry.name == name]
@@ -190,8 +208,8 @@ def run_models_show(name: str, as_json: bool) -> int:
     summary = (module.__doc__ or "").strip()
     document = {
         "name": network,
-        "spec": {key: value for key, value in asdict(spec).items() if key != "parts"},
-        "input_BCTHW": shape,
+        "spec": asdict(spec),
+        "input_BCTHW": shapes.get("", shapes),
         "parameters": cost.num_parameters,
         "gmac": cost.gmac,
         "about": summary,
@@ -216,12 +234,9 @@ def run_models_show(name: str, as_json: bool) -> int:
         say(f"{listed.cite(paper)}{f', arXiv:{paper.arxiv}' if paper.arxiv else ''}", "italic")
         say(paper.idea)
     say()
-    stride = f" of stride {spec.frame_stride}" if spec.frame_stride > 1 else ""
-    say(
-        f"input (B, C, T, H, W): {shape}; {spec.modality}, frames{stride} at {spec.fps or 'native'} fps, "
-        f"short side {spec.size}, values {spec.value_range[0]:g} to {spec.value_range[1]:g}, "
-        f"mean {spec.mean}, std {spec.std}"
-    )
+    for part_name, part in (spec.parts or {"": spec}).items():
+        called = f" {part_name!r}" if part_name else ""
+        say(f"input{called} (B, C, T, H, W): {shapes[part_name]}; {_say_input(part)}")
     say(f"parameters: {cost.num_parameters:,}; multiply-adds: {cost.gmac:.2f} G for one clip")
     for size in listed.sizes_of(network):
         say(f"elsewhere printed: {size.printed}; ours: {size.ours}{listed.counted_for(size)}. {size.why}")

@@ -232,6 +232,29 @@ class ClipSpec:
         """Columns of the tensor: pixels, or the mel bands of a picture of sound."""
         return self.crop if self.sound is None else self.sound.num_mels
 
+    def describe(self) -> str:
+        """What goes in, in words and numbers: modality, positions, stack, pixels; part by part."""
+        if self.parts:
+            return "; ".join(
+                part.describe() if part.modality == name else f"{name}: {part.describe()}"
+                for name, part in self.parts.items()
+            )
+        if self.sound is not None:
+            size = f"{self.sound.num_steps} steps x {self.sound.num_mels} mel bands"
+            pictures = "1 picture" if self.num_frames == 1 else f"{self.num_frames} pictures"
+            return f"audio, {pictures} of {size}"
+        if self.modality == "features":
+            return f"features, {self.num_frames} clips of {self.stack} numbers"
+        one = {"flow": "field", "warped_flow": "field", "rgb_diff": "difference"}.get(self.modality, "frame")
+        if self.stack > 1:
+            one = f"stack of {self.stack} {one}s"
+        several = one.replace("stack", "stacks", 1) if self.stack > 1 else f"{one}s"
+        count = f"1 {one}" if self.num_frames == 1 else f"{self.num_frames} {several}"
+        where = " in segments" if self.sampling == "segments" and self.num_frames > 1 else ""
+        stride = f" of stride {self.frame_stride}" if self.frame_stride > 1 else ""
+        test = f" ({self.test_frames} at test)" if self.test_frames not in (None, self.num_frames) else ""
+        return f"{self.modality}, {count}{where}{stride}{test}, {self.crop} x {self.crop}"
+
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """The tensor of one clip. Of a model of several modalities: that of its first part."""
@@ -254,8 +277,8 @@ def join_specs(parts: Mapping[str, ClipSpec]) -> ClipSpec:
 def adjust(spec: ClipSpec, **given: Any) -> ClipSpec:
     """The spec with other frames (num_frames, frame_stride, fps in Hz) or pixels (size, crop), in each part.
 
-    What is given holds for the first part and for those that agree with it; a part of another number of frames
-    keeps its proportion to the first. Sound and features stay as they are.
+    What is given holds for the first part and for those that agree with it; a part of another number of
+    frames keeps its proportion to the first. Sound and features stay as they are.
     """
     parts = {}
     for name, part in spec.parts.items():

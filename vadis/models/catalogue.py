@@ -69,14 +69,12 @@ def measure_facts(name: str) -> Facts:
         model = MODELS[name]()
     spec = model.spec
     cost = measure_cost(model, spec.shapes)
-    frames = "1 frame" if spec.num_frames == 1 else f"{spec.num_frames} frames"
-    stride = f" of stride {spec.frame_stride}" if spec.frame_stride > 1 else ""
     papers = papers_of(name)
     return Facts(
         name=name,
         file=f"{file_of(name)}.py",
         paper=cite(papers[0], brief=True) if papers else "",
-        input=f"{spec.modality}, {frames}{stride}, {spec.crop} x {spec.crop}",
+        input=spec.describe(),
         modality=spec.modality,
         num_frames=spec.num_frames,
         crop=spec.crop,
