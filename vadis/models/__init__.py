@@ -17,6 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vadis.models.aggregate import (
+    aggregate_average,
+    aggregate_average_streams,
+    aggregate_tcp,
+    aggregate_tcp_streams,
+)
 from vadis.models.artnet import artnet_r18, artnet_s_r18, c3d_r18
 from vadis.models.c3d import c3d, c3d_bn
 from vadis.models.contract import VideoModel
@@ -370,6 +376,10 @@ MODELS: dict[str, Callable[..., VideoModel]] = {
     "fused_vgg16": fused_vgg16,
     "fused_vgg16_3d_pool": fused_vgg16_3d_pool,
     "fused_vgg16_2d": fused_vgg16_2d,
+    "aggregate_average": aggregate_average,
+    "aggregate_tcp": aggregate_tcp,
+    "aggregate_average_streams": aggregate_average_streams,
+    "aggregate_tcp_streams": aggregate_tcp_streams,
 }
 """Name -> function that builds the network; its arguments are the options of `create_model`."""
 
