@@ -62,7 +62,6 @@ def test_the_smallest_picture() -> None:
 
 
 def test_keys_that_timm_has_not() -> None:
-    assert xception_key("head.weight") == "fc.weight"
     assert xception_key("blocks.0.separables.1.bn.bias") == "block1.rep.4.bias"
     assert xception_key("blocks.11.separables.1.space.weight") == "block12.rep.4.conv1.weight"
     assert xception_key("dropout.weight") is None

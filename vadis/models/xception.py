@@ -114,6 +114,7 @@ class Xception(Trunk):
     min_pixels = 7
     pixels = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}  # noqa: RUF012
     images = "xception"
+    classifier = "fc"
 
     def __init__(self, in_channels: int = 3, *, tiny: bool = False) -> None:
         super().__init__()
@@ -157,13 +158,11 @@ class Xception(Trunk):
 
 
 def xception_key(key: str) -> str | None:
-    """timm's key of one of ours (of the trunk, and `head.` of a classifier), None where it has none.
+    """timm's key of one of ours, None where it has none.
 
     Its blocks are a list in which each ReLU has a number; the first block lacks the first ReLU. A separable
     convolution and its batch norm are two of that list.
     """
-    if key.startswith("head."):
-        return "fc." + key.removeprefix("head.")
     match = re.fullmatch(r"stem\.((?:conv|bn)\d\.\w+)", key)
     if match:
         return match[1]

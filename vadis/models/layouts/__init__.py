@@ -29,6 +29,7 @@ from vadis.models.layouts.rules import (
 from vadis.models.layouts.timesformer import TIMESFORMER
 from vadis.models.layouts.torchvision import TORCHVISION
 from vadis.models.layouts.tsn import TSN
+from vadis.models.layouts.vggish import VGGISH
 from vadis.models.layouts.video_nonlocal_net import VIDEO_NONLOCAL_NET
 from vadis.models.layouts.vmz import VMZ
 
@@ -62,6 +63,7 @@ LAYOUTS: dict[str, Layout] = {
         *OPTIMIZATION_PLANNING,
         *MFNET,
         *TSN,
+        *VGGISH,
         *PYTORCHVIDEO,
         *PYSLOWFAST,
         VIDEO_NONLOCAL_NET,

@@ -8,7 +8,8 @@ and have no bias before batch norm (keys do not tell a softmax from the dot prod
 `pairwise="dot_product"` to `create_model` for those). Its SlowOnly and SlowFast (`vadis.models.slowfast`),
 whose Slow pathway takes every alpha-th frame, whose lateral connections are bare convolutions and whose
 classifier takes the Fast pathway's features first. Its TSN (`vadis.models.tsn`), whose flow goes in as it is.
-All of these take ImageNet's mean and deviation.
+All of these take ImageNet's mean and deviation. Its ResNet-18 for sound (`vadis.models.sound`) takes pictures
+as they are.
 """
 
 from __future__ import annotations
@@ -245,4 +246,6 @@ TSN = Layout(
     options=_tsn_options,
 )
 
-MMACTION2 = (C3D, R2PLUS1D, TIMESFORMER_DIVIDED, TIMESFORMER, TSN, *RESNETS)
+AUDIO = Layout("mmaction2_audio", ("sound_resnet18",), TSN.anchor, TSN.rename)
+
+MMACTION2 = (C3D, R2PLUS1D, TIMESFORMER_DIVIDED, TIMESFORMER, TSN, AUDIO, *RESNETS)
