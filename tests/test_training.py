@@ -21,7 +21,7 @@ from vadis.specs import ClipSpec
 from vadis.training.averaging import WeightAverage
 from vadis.training.feeding import make_steps, part_size
 from vadis.training.heads import Head, cut_head, join_datasets
-from vadis.training.losses import class_loss, dense_loss, heads_loss, multi_label_loss
+from vadis.training.losses import class_loss, dense_loss, heads_loss, multi_label_loss, score_clips
 from vadis.training.mixing import mix
 from vadis.training.optimisers import freeze_parameters, make_groups, make_optimiser, set_rate, set_training
 from vadis.training.processes import seed_step
@@ -281,6 +281,39 @@ def test_each_head_sees_its_own_clips_only() -> None:
     own = [slice(0, 2), slice(2, 5), slice(5, 7)]
     assert all(touched[row, rows].all() for row, rows in enumerate(own))
     assert int(touched.sum()) == 7
+
+
+def test_each_step_has_a_loss_that_weighs_more_and_more() -> None:
+    torch.manual_seed(0)
+    model = create_model("snippets_lstm", num_classes=3, tiny=True).eval()
+    clips, labels_B = torch.rand(2, 3, 5, 64, 64), torch.tensor([0, 2])
+    with torch.no_grad():
+        logits_BTK = model.forward_steps(clips)  # type: ignore[operator]
+        for steps, gains in (("alike", [1, 1, 1, 1, 1]), ("rising", [0, 0.25, 0.5, 0.75, 1])):
+            logits_BK, answers = score_clips(model, clips, steps)  # type: ignore[arg-type]
+            assert torch.allclose(logits_BK, model(clips), atol=1e-6)
+            found = sum(weight * F.cross_entropy(answer, labels_B) for weight, answer in answers)
+            losses = [F.cross_entropy(logits_BTK[:, step], labels_B) for step in range(5)]
+            expected = sum(gain * loss for gain, loss in zip(gains, losses, strict=True)) / sum(gains)
+            assert torch.allclose(torch.as_tensor(found), torch.as_tensor(expected))
+        _, answers = score_clips(model, clips[:, :, :1], "rising")
+        assert [weight for weight, _ in answers] == [1.0]
+        ((weight, answer_BK),) = score_clips(model, clips)[1]
+        assert weight == 1.0
+        assert torch.equal(answer_BK, model(clips))
+
+
+def test_each_stream_has_a_loss_as_if_alone() -> None:
+    torch.manual_seed(0)
+    model = create_model("two_stream_inception", num_classes=3, tiny=True).eval()
+    clips = {"rgb": torch.rand(2, 3, 1, 48, 48), "flow": torch.rand(2, 20, 1, 48, 48)}
+    with torch.no_grad():
+        logits_BK, answers = score_clips(model, clips)
+        assert torch.allclose(logits_BK, model(clips), atol=1e-6)
+        alone = [model.get_submodule(name)(clips[name]) for name in ("rgb", "flow")]
+    assert [weight for weight, _ in answers] == [1.0, 1.0]
+    for (_, found_BK), wanted_BK in zip(answers, alone, strict=True):
+        assert torch.allclose(found_BK, wanted_BK, atol=1e-6)
 
 
 # Mixing ---------------------------------------------------------------------------------------------------

@@ -109,13 +109,16 @@ class LossConfig:
     entropy summed over classes, mean over clips divided by K) otherwise; "dense" adds the same per frame, for
     networks with `forward_dense` and data with spans, weighted `frame_weight` to 1 - `frame_weight`.
     label_smoothing: share of belief spread evenly over the classes. class_weights: "balanced" weighs each
-    class by the inverse of its count.
+    class by the inverse of its count. steps: for networks that read frames in order (`forward_steps`), a loss
+    on the answer at each step, all of them "alike", or "rising" from a weight of 0 at the first to 1 at the
+    last; "none" has one on their joint answer.
     """
 
     kind: Literal["auto", "class", "multi_label", "dense"] = "auto"
     label_smoothing: float = 0.0
     frame_weight: float = 0.5
     class_weights: Literal["none", "balanced"] = "none"
+    steps: Literal["none", "alike", "rising"] = "none"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from vadis.models import VideoModel
 from vadis.records import DataError, Dataset
 from vadis.training.checkpoints import Checkpoints
 from vadis.training.journal import Journal, seconds_left
-from vadis.training.losses import dense_loss, heads_loss
+from vadis.training.losses import dense_loss, heads_loss, score_clips
 from vadis.training.mixing import mix
 from vadis.training.opening import claimed, open_run
 from vadis.training.optimisers import set_rate
@@ -306,8 +306,13 @@ def part_loss(session: Session, part: Batch, number: int) -> tuple[Tensor, int]:
     clips, (mixed_BK, mixed_BN) = mix(
         clips, (target_BK, owner_BN), recipe.data.augment, recipe.run.seed, session.step, number
     )
-    logits_BK = session.model(clips)
-    loss = heads_loss(logits_BK, mixed_BK, mixed_BN, task.heads, recipe.loss, session.weight_K)
+    logits_BK, answers = score_clips(session.model, clips, recipe.loss.steps)
+    loss = torch.stack(
+        [
+            weight * heads_loss(answer_BK, mixed_BK, mixed_BN, task.heads, recipe.loss, session.weight_K)
+            for weight, answer_BK in answers
+        ]
+    ).sum()
     hits = sum(
         _hits(logits_BK[:, head.start : head.stop], target_BK[:, head.start : head.stop])
         for head in task.heads

@@ -6,6 +6,8 @@ matter how a step is cut up, and a clip that could not be read leaves no trace.
     class         -sum_k w_k t_k log softmax(z)_k            softmax cross entropy; t may be mixed or smoothed
     multi_label   sum_k BCE(z_k, t_k) / K                     a sigmoid for each class
     dense         f x mean over frames of multi_label(z_t, t_t)  +  (1 - f) x multi_label(mean z, any t_t)
+    steps         sum_t g_t loss(z_t) / sum_t g_t            for networks that answer at each step
+    streams       sum_s loss(z_s)                            for streams that meet only in their scores
 
 Dense networks answer at fewer positions than there are frames; their logits are drawn out to the frames
 linearly. A class is true of a clip where it is true of any of its frames (Charades: arXiv:1604.01753; loss
@@ -18,13 +20,16 @@ Legend: B clips, K classes, T frames or positions in time, N heads.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from vadis.config import LossConfig
+from vadis.models import VideoModel
 from vadis.training.heads import Head
+from vadis.video.streams import Tensors
 
 
 def class_loss(
@@ -72,6 +77,32 @@ def dense_loss(
     per_frame = multi_label_loss(drawn_BTK.flatten(0, 1), frame_BTK.flatten(0, 1), weight_K) / frames
     per_clip = multi_label_loss(logits_BTK.float().mean(1), frame_BTK.amax(1), weight_K)
     return frame_share * per_frame + (1 - frame_share) * per_clip
+
+
+def score_clips(
+    model: VideoModel, clips: Tensors, steps: Literal["none", "alike", "rising"] = "none"
+) -> tuple[Tensor, list[tuple[float, Tensor]]]:
+    """What a network says of clips, and which of its answers have a loss.
+
+    clips: as `model` takes them. steps: as in `LossConfig`; the gain of a step is that of Ng et al.
+    (arXiv:1503.08909, section 3.2), divided by the sum of all. Returns the logits_BK of the clips, and for
+    each answer that has a loss its weight and its logits_BK: one for each step; or for each stream, where
+    the model has streams that meet only in their scores (`forward_heads`), as if it were trained alone; or
+    that of the clips.
+    """
+    if steps != "none":
+        logits_BTK = model.forward_steps(clips)  # type: ignore[operator]
+        count = logits_BTK.shape[1]
+        rising = steps == "rising" and count > 1
+        gains = [step / (count - 1) if rising else 1.0 for step in range(count)]
+        answers = [(gain / sum(gains), logits_BTK[:, step]) for step, gain in enumerate(gains) if gain]
+        return model.combine_steps(logits_BTK), answers  # type: ignore[operator]
+    if hasattr(model, "forward_heads"):
+        logits = model.forward_heads(clips)  # type: ignore[operator]
+        joint_BK = model.join_scores(logits)  # type: ignore[operator]
+        return joint_BK, [(1.0, logits_BK) for logits_BK in logits.values()]
+    logits_BK = model(clips)
+    return logits_BK, [(1.0, logits_BK)]
 
 
 def heads_loss(

@@ -106,6 +106,8 @@ def check_recipe(recipe: Recipe, task: Task) -> None:
         raise ValueError(
             "mixup and cutmix mix clips, not labels of frames: leave them out with loss.kind dense"
         )
+    if recipe.loss.steps != "none" and task.is_dense:
+        raise ValueError("loss.kind dense has a loss per frame already: leave out loss.steps")
     if recipe.loss.label_smoothing and any(head.kind != "class" for head in task.heads):
         raise ValueError(
             "loss.label_smoothing spreads belief over exclusive classes: not with several labels"
@@ -144,6 +146,11 @@ class Session:
         if task.is_dense and not hasattr(model, "forward_dense"):
             raise ValueError(
                 f"{model.name} has no answer over time (forward_dense), which loss.kind dense needs"
+            )
+        if recipe.loss.steps != "none" and not hasattr(model, "forward_steps"):
+            raise ValueError(
+                f"{model.name} does not answer at each step (forward_steps), which loss.steps "
+                f"{recipe.loss.steps} needs"
             )
         self.learns: Callable[[str], bool] = freeze_parameters(model, recipe.model)
         self.syncs = recipe.model.sync_batch_norm and processes.count > 1 and device.type == "cuda"
