@@ -88,6 +88,8 @@ def test_learned_weights_reach_over_other_numbers_of_snippets() -> None:
         early, late = torch.zeros(1, 25, 1), torch.zeros(1, 25, 1)
         early[:, 0], late[:, -1] = 1.0, 1.0
         assert layer(late, late).item() == pytest.approx(6 * layer(early, early).item(), rel=1e-5)
+        half = torch.tensor([[[1.0], [0.0]]])  # of two snippets, the first sees the first and half the second
+        assert layer(half, half).item() == pytest.approx(0.1 + 0.15)
 
 
 @pytest.mark.parametrize("consensus", VOTES)
@@ -323,10 +325,8 @@ def as_mmaction2(key: str) -> str:
 
 @pytest.mark.parametrize(("channels", "options"), [(3, {}), (10, {"in_channels": 2, "pixels": "mmaction2"})])
 def test_mmaction2(channels: int, options: dict[str, Any]) -> None:
-    network = torchvision.models.resnet50(num_classes=400)
-    theirs = {
-        as_mmaction2(key): np.zeros(value.shape, np.float32) for key, value in network.state_dict().items()
-    }
+    state = torchvision.models.resnet50(num_classes=400).state_dict()
+    theirs = {as_mmaction2(key): np.zeros(value.shape, np.float32) for key, value in state.items()}
     assert "backbone.layer3.5.conv2.bn.running_var" in theirs
     theirs["backbone.conv1.conv.weight"] = np.zeros((64, channels, 7, 7), np.float32)
     found = imported("tsn_r50", theirs)

@@ -1,9 +1,9 @@
 """How the TSN authors' PyTorch code spells TSN (`vadis.models.tsn`): yjxiong/tsn-pytorch.
 
-The image network is `base_model`, BN-Inception in Caffe's names or a ResNet in torchvision's; the classifier is
-`new_fc` of the wrapper, or `base_model.fc` where it was trained without dropout. How many channels the first
-layer sees tells the modality: 3 RGB, 10 flow (five fields of two), 15 differences. The image network alone, in
-the form in which its ImageNet weights go about (`bninception`), is TSN of one segment.
+The image network is `base_model`, BN-Inception in Caffe's names or a ResNet in torchvision's; the classifier
+is `new_fc` of the wrapper, or `base_model.fc` where it was trained without dropout. How many channels the
+first layer sees tells the modality: 3 RGB, 10 flow (five fields of two), 15 differences. The image network
+alone, in the form in which its ImageNet weights go about (`bninception`), is TSN of one segment.
 """
 
 from __future__ import annotations
