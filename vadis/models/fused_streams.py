@@ -69,7 +69,7 @@ from vadis.models.contract import Paper, PrintedSize, Result, VideoModel
 from vadis.models.join import Join, Method, outer_product
 from vadis.models.layers import check_clip, check_parts, fresh_classifier, make_spec
 from vadis.models.two_stream import STACK, TEST_FRAMES
-from vadis.models.vgg import PIXELS, TABLES, TINY_PIXELS, Conv, Vgg, score
+from vadis.models.vgg import PIXELS, TABLES, TINY_PIXELS, Conv, Vgg, layer_table, score
 from vadis.specs import join_specs
 
 Length = Literal["2d", "3d"]
@@ -191,10 +191,12 @@ class FusedStreams(VideoModel):
         for what cannot be joined.
         """
         super().__init__()
-        layers = [name for name, row in TABLES.get(trunk, {}).items() if isinstance(row, Conv)]
+        if trunk not in TABLES:
+            raise ValueError(f"towers are {' or '.join(TABLES)}, got {trunk!r}")
+        layers = [name for name, row in layer_table(trunk, tiny).items() if isinstance(row, Conv)]
         layers += ["fc6", "fc7", "fc8"]
         places = _check_places(
-            trunk, layers, tuple(at.split(",") if isinstance(at, str) else at), method, convolution
+            layers, tuple(at.split(",") if isinstance(at, str) else at), method, convolution
         )
         self.method, self.pooling = method, pooling
         self.both = "fc8" in places
@@ -355,12 +357,8 @@ def _unfold(x_BDHW: Tensor, size: Size2) -> Tensor:
     return x_BDHW.unflatten(0, size).transpose(1, 2)
 
 
-def _check_places(
-    trunk: str, layers: list[str], at: tuple[str, ...], method: str, convolution: str
-) -> tuple[str, ...]:
+def _check_places(layers: list[str], at: tuple[str, ...], method: str, convolution: str) -> tuple[str, ...]:
     """The layers of a trunk after which towers are joined, by their names. Raises ValueError."""
-    if trunk not in TABLES:
-        raise ValueError(f"towers are {' or '.join(TABLES)}, got {trunk!r}")
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
     places = tuple(place.replace("relu", "conv") for place in at)

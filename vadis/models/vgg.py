@@ -123,6 +123,7 @@ VGG_16: dict[str, Conv | Pool | str] = {
 TABLES = {"vgg_m": VGG_M, "vgg16": VGG_16}
 HIDDEN = {"vgg_m": (4096, 2048), "vgg16": (4096, 4096)}
 TINY_DIVISOR, TINY_HIDDEN = 16, 64
+TINY_WITHOUT = ("conv1_2", "conv2_2", "conv3_1", "conv3_2", "conv4_1", "conv4_2", "conv5_2")
 PIXELS = 224
 TINY_PIXELS = {"vgg_m": 48, "vgg16": 32}
 LRN_ALPHA = 5e-4
@@ -164,7 +165,7 @@ class Vgg(Trunk):
         super().__init__()
         self.kind = kind
         self.images = "vgg16" if kind == "vgg16" else ""
-        table = {name: row for name, row in TABLES[kind].items() if name not in without}
+        table = layer_table(kind, tiny, without)
         self.names = [*table, "fc6", "fc7"]
         last = [name for name, row in table.items() if isinstance(row, Conv)][-1]
         self.names = self.names[: self.names.index(until or last) + 1]
@@ -233,6 +234,12 @@ class Vgg(Trunk):
         if name in TORCHVISION_FEATURES:
             return f"features.{TORCHVISION_FEATURES[name]}.{leaf}"
         return f"classifier.{TORCHVISION_CLASSIFIER[name]}.{leaf}" if name in TORCHVISION_CLASSIFIER else None
+
+
+def layer_table(kind: str, tiny: bool = False, without: tuple[str, ...] = ()) -> dict[str, Conv | Pool | str]:
+    """The rows of a network below its fully connected layers; the tiny form of VGG-16 has seven fewer."""
+    left_out = (*without, *(TINY_WITHOUT if tiny else ()))
+    return {name: row for name, row in TABLES[kind].items() if name not in left_out}
 
 
 def _positions(table: Mapping[str, Conv | Pool | str], pixels: int) -> int:
