@@ -44,7 +44,7 @@ from vadis.specs import join_specs
 Pool = Literal["average", "max"]
 NUM_CLIPS = 20
 NUM_FEATURES, TINY_FEATURES = 2048, 32
-WIDTH, TINY_WIDTH = 512, 16
+WIDTH, TINY_WIDTH = 512, 64
 STREAMS = ("rgb", "flow", "audio")
 
 CHALLENGE = "ActivityNet Challenge 2019 trimmed val"
@@ -242,7 +242,8 @@ class TcpOfStreams(VideoModel):
     """Temporal convolutional pooling of several streams.
 
     streams: numbers of a clip by the stream's name (None: 2048 each of rgb, flow and audio). join: "after"
-    the convolutions, of which each stream has its own, or "before" them. The others: see `Tcp`; dropout is a probability.
+    the convolutions, of which each stream has its own, or "before" them. The others: see `Tcp`; dropout is a
+    probability.
     """
 
     def __init__(
@@ -345,7 +346,12 @@ def _check(model: VideoModel, clip_BCTHW: Tensor) -> None:
 def _check_shape(clip_BCTHW: Tensor, channels: int, name: str) -> None:
     shape = tuple(clip_BCTHW.shape)
     if len(shape) != 5 or shape[1] != channels or shape[3:] != (1, 1) or not shape[2]:
-        raise ValueError(f"{name} takes features of (batch, {channels}, clips, 1, 1), got {shape}")
+        raise ValueError(
+            f"{name} takes features of (batch, {channels}, frames, height, width) with height = width = 1, a "
+            f"frame for each clip, got {shape}"
+        )
+    if not shape[0]:
+        raise ValueError(f"{name} takes at least one video, got an empty batch {shape}")
 
 
 def aggregate_average(
