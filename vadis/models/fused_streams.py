@@ -242,22 +242,22 @@ class FusedStreams(VideoModel):
             self.head = nn.Linear(rgb.map_features**2 if bilinear else seen, num_classes)
         self.reset_head(num_classes)
 
-    def forward(self, clips: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor:
         """Score a batch of clips of both modalities: joined on the way and, with two classifiers, at the end.
 
-        clips: {"rgb": tensor_BCTHW, "flow": tensor_BCTHW} as `self.spec` says, of the same T, H and W.
+        clips_BCTHW: {"rgb": tensor_BCTHW, "flow": tensor_BCTHW} as `self.spec` says, of the same T, H and W.
         Returns logits_BK. Paper: sections 3.1 to 3.4.
         """
-        return self.join_scores(self.forward_heads(clips))
+        return self.join_scores(self.forward_heads(clips_BCTHW))
 
-    def forward_heads(self, clips: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward_heads(self, clips_BCTHW: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What each classifier says, each with a loss of its own in training.
 
-        clips: as for `forward`. Returns a logits_BK for "rgb", into which the towers are joined, and one for
-        "flow" where that tower goes on by itself.
+        clips_BCTHW: as for `forward`. Returns a logits_BK for "rgb", into which the towers are joined, and
+        one for "flow" where that tower goes on by itself.
         """
         rgb, flow = self.rgb.trunk, self.flow.trunk
-        x, y, after, size = self._maps(clips)
+        x, y, after, size = self._maps(clips_BCTHW)
         if self.method == "bilinear":
             return {"rgb": self.head(outer_product(_unfold(x, size), _unfold(y, size)))}
         x = self._over_time(x, size)
@@ -278,13 +278,13 @@ class FusedStreams(VideoModel):
         """From what `forward_heads` gives to the logits_BK of `forward`: their mean."""
         return torch.stack(list(logits.values())).mean(0)
 
-    def forward_features(self, clips: Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
+    def forward_features(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
         """The last map, in which the towers are joined; where both go on, one for each modality.
 
-        clips: as for `forward`. Returns feature_BDTHW: D = 512; twice that where the towers are joined
+        clips_BCTHW: as for `forward`. Returns feature_BDTHW: D = 512; twice that where the towers are joined
         after it, both side by side; of bilinear fusion all products, in one place.
         """
-        x, y, after, size = self._maps(clips)
+        x, y, after, size = self._maps(clips_BCTHW)
         x_BDTHW = _unfold(x, size)
         if self.method == "bilinear":
             return outer_product(x_BDTHW, _unfold(y, size))[:, :, None, None, None]
@@ -311,23 +311,23 @@ class FusedStreams(VideoModel):
                 adapted[key] = torch.cat([value, torch.zeros_like(value)], dim=1)
         return adapted
 
-    def _maps(self, clips: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, str, Size2]:
+    def _maps(self, clips_BCTHW: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, str, Size2]:
         """The spatial tower's last map, joined; the temporal tower's where it was joined; the name of that.
 
         Frames are folded into the batch; the last of the four is (clips, frames).
         """
-        check_parts(self, clips)
-        for part, clip_BCTHW in clips.items():
+        check_parts(self, clips_BCTHW)
+        for part, clip_BCTHW in clips_BCTHW.items():
             check_clip(self, clip_BCTHW, part=part, min_pixels=self.rgb.trunk.min_pixels)
-        shapes = {part: tuple(clip_BCTHW.shape[2:]) for part, clip_BCTHW in clips.items()}
+        shapes = {part: tuple(clip_BCTHW.shape[2:]) for part, clip_BCTHW in clips_BCTHW.items()}
         if shapes["rgb"] != shapes["flow"]:
             raise ValueError(
                 f"FusedStreams joins its modalities place by place, so both must have the same frames, "
                 f"height and width, got {shapes}: cut them alike"
             )
         rgb, flow = self.rgb.trunk, self.flow.trunk
-        x, y = (clips[part].transpose(1, 2).flatten(0, 1) for part in ("rgb", "flow"))
-        size, after = (clips["rgb"].shape[0], clips["rgb"].shape[2]), ""
+        x, y = (clips_BCTHW[part].transpose(1, 2).flatten(0, 1) for part in ("rgb", "flow"))
+        size, after = (clips_BCTHW["rgb"].shape[0], clips_BCTHW["rgb"].shape[2]), ""
         for place in self.places:
             if place not in rgb.layers:
                 break

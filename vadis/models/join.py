@@ -49,7 +49,10 @@ class Join(nn.Module):
             self.conv = make_filters(channels, kernel, start)
 
     def forward(self, x_BDHW: Tensor, y_BDHW: Tensor) -> Tensor:
-        """Join two maps of one shape (x_BDTHW for filters that look along time). "concat" doubles D."""
+        """Join two maps of one shape, of any axes; filters that look along time take x_BDTHW.
+
+        Returns x_BDHW, of twice the D for "concat".
+        """
         if self.method == "sum":
             return x_BDHW + y_BDHW
         if self.method == "max":
@@ -63,7 +66,7 @@ class Join(nn.Module):
 
 
 def make_filters(channels: int, kernel: int, start: tuple[float, float]) -> nn.Conv2d | nn.Conv3d:
-    """A convolution of two maps of `channels` to one that starts as a weighted sum of both."""
+    """A convolution of two maps of `channels` to one that starts as their sum; `start` is the share of each."""
     conv: nn.Conv2d | nn.Conv3d
     if kernel == 1:
         conv = nn.Conv2d(2 * channels, channels, 1)

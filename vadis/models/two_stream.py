@@ -227,29 +227,33 @@ class TwoStream(VideoModel):
         self.num_classes = rgb.num_classes
         self.input_weights = (f"rgb.{rgb.input_weights[0]}", f"flow.{flow.input_weights[0]}")
 
-    def forward(self, clips: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor:
         """Score a batch of clips of both modalities: the (weighted) mean of both softmaxes, as a logarithm.
 
-        clips: {"rgb": tensor_BCTHW, "flow": tensor_BCTHW}, each as its stream wants it. Returns logits_BK.
+        clips_BCTHW: {"rgb": tensor_BCTHW, "flow": tensor_BCTHW}, each as its stream wants it. Returns
+        logits_BK.
         """
-        return self.join_scores(self.forward_heads(clips))
+        return self.join_scores(self.forward_heads(clips_BCTHW))
 
-    def forward_heads(self, clips: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward_heads(self, clips_BCTHW: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What each stream says by itself, each with a loss of its own in training.
 
-        clips: as for `forward`. Returns a logits_BK for each modality.
+        clips_BCTHW: as for `forward`. Returns a logits_BK for each modality.
         """
-        check_parts(self, clips)
-        return {"rgb": self.rgb(clips["rgb"]), "flow": self.flow(clips["flow"])}
+        check_parts(self, clips_BCTHW)
+        return {"rgb": self.rgb(clips_BCTHW["rgb"]), "flow": self.flow(clips_BCTHW["flow"])}
 
     def join_scores(self, logits: Mapping[str, Tensor]) -> Tensor:
         """From what `forward_heads` gives to the logits_BK of `forward`."""
         return mean_of_softmaxes((logits["rgb"], logits["flow"]), (1.0, self.flow_weight))
 
-    def forward_features(self, clips: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The last map of each stream. clips: as for `forward`. Returns a feature_BDTHW for each modality."""
-        check_parts(self, clips)
-        return {part: getattr(self, part).forward_features(clips[part]) for part in self.spec.parts}
+    def forward_features(self, clips_BCTHW: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The last map of each stream.
+
+        clips_BCTHW: as for `forward`. Returns a feature_BDTHW for each modality.
+        """
+        check_parts(self, clips_BCTHW)
+        return {part: getattr(self, part).forward_features(clips_BCTHW[part]) for part in self.spec.parts}
 
     def reset_head(self, num_classes: int) -> None:
         """Put untrained classifiers of `num_classes` (K) on both streams, on their devices."""
@@ -300,7 +304,7 @@ def two_stream_vggm(
 ) -> TwoStream:
     """The paper's two-stream network: both of the above, the mean of their softmaxes.
 
-    flow_weight: how much the temporal stream counts, of the spatial one's 1. options: as for either stream.
+    flow_weight: how much the temporal stream's scores count, of the spatial one's 1. options: as for either.
     """
     return TwoStream(
         two_stream_spatial_vggm(num_classes, tiny=tiny, **options),
@@ -377,21 +381,21 @@ def two_stream_temporal_inception(
 def two_stream_vgg16(
     num_classes: int = 400, tiny: bool = False, *, flow_weight: float = 1.0, **options: Any
 ) -> TwoStream:
-    """Two streams on VGG-16. Options as for `two_stream_vggm`."""
+    """Two streams on VGG-16. `flow_weight` (of the scores) and options as for `two_stream_vggm`."""
     return _pair("vgg16", num_classes, tiny, flow_weight, options)
 
 
 def two_stream_resnet50(
     num_classes: int = 400, tiny: bool = False, *, flow_weight: float = 1.0, **options: Any
 ) -> TwoStream:
-    """Two streams on ResNet-50. Options as for `two_stream_vggm`."""
+    """Two streams on ResNet-50. `flow_weight` (of the scores) and options as for `two_stream_vggm`."""
     return _pair("resnet50", num_classes, tiny, flow_weight, options)
 
 
 def two_stream_resnet101(
     num_classes: int = 400, tiny: bool = False, *, flow_weight: float = 1.0, **options: Any
 ) -> TwoStream:
-    """Two streams on ResNet-101. Options as for `two_stream_vggm`."""
+    """Two streams on ResNet-101. `flow_weight` (of the scores) and options as for `two_stream_vggm`."""
     return _pair("resnet101", num_classes, tiny, flow_weight, options)
 
 
