@@ -86,6 +86,11 @@ def googlenet_key(key: str) -> str | None:
     return f"inception{match[1]}{chr(ord(match[2]) - 1)}.{INCEPTION_UNITS[match[3]]}.{match[4]}"
 
 
+def stream_key(key: str) -> str | None:
+    """Two-stream I3D: each stream, `rgb.` and `flow.`, is an I3D."""
+    return googlenet_key(key.partition(".")[2])
+
+
 def separable_along_time(model: VideoModel, key: str) -> Fate | None:
     """S3D: the kernel along time, and its batch norm, pass on what the kernel in space found."""
     return "identity" if ".temporal." in key else None
@@ -170,6 +175,7 @@ CORRESPONDENCES: tuple[Correspondence, ...] = (
     Correspondence(("lgd_se_resnet3d_*",), "resnet{}", backbone_key),
     Correspondence(("lgd_resnext3d_*", "lgd_se_resnext3d_*"), "resnext{}_32x4d", backbone_key),
     Correspondence(("i3d_inception*", "i2d_inception"), "googlenet", googlenet_key),
+    Correspondence(("two_stream_i3d",), "googlenet", stream_key),
     Correspondence(
         ("s3d", "s3dg", "s3d_fast", "i3d_top_heavy", "i3d_bottom_heavy"),
         "googlenet",

@@ -324,7 +324,7 @@ def two_stream_inception(
     dropout: float = 0.5,
     flow_weight: float = 1.0,
 ) -> TwoStream:
-    """Two-Stream: Inception-v1 on a frame and on 10 flow fields, 12.0 M parameters.
+    """Two-Stream: Inception-v1 on a frame and on 10 flow fields, 12.1 M parameters.
 
     Each stream may have several positions, 25 at test, whose logits are averaged. stack: flow fields of a
     position. crop: pixels. `dropout` is the probability of a feature to be left out before each classifier
@@ -355,7 +355,7 @@ def fused3d_inception(
     crop: int | None = None,
     dropout: float = 0.5,
 ) -> Fused3d:
-    """3D-Fused: two Inception-v1 whose maps a 3D convolution joins, 39.7 M parameters.
+    """3D-Fused: two Inception-v1 whose maps a 3D convolution joins, 39.8 M parameters.
 
     It takes 5 frames, 10 apart, and `stack` flow fields at each; any number of positions goes, as many of
     both. crop: pixels. `dropout` is the probability of a feature to be left out while training.
