@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vadis import engines, folding, parity
+from vadis import engines, folding, openvino_engine, parity
 from vadis.engines import EngineError, create_engine, list_engines
 from vadis.models import create_model
 from vadis.specs import ClipSpec
@@ -150,7 +150,7 @@ def test_auto_passes_over_a_broken_engine(
     engine = create_engine(model, engine="auto", device="cpu", shape_BCTHW=SHAPE)
     assert engine.name == "openvino"
     assert "'torch' is passed over" in caplog.text
-    monkeypatch.setattr(engines, "_build_openvino", lambda *_: lambda clip: torch.zeros(1, 7))
+    monkeypatch.setattr(openvino_engine, "build_openvino", lambda *_: lambda clip: torch.zeros(1, 7))
     for file in verdicts():
         file.unlink()
     with pytest.raises(EngineError, match="no engine passes"):
@@ -220,7 +220,7 @@ def test_auto_tries_the_other_engine_after_much_work(
 def test_openvino_starts_from_its_kept_network(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     clip_BCTHW = torch.rand(SHAPE)
     logits_BK = create_engine(model, engine="openvino", shape_BCTHW=SHAPE)(clip_BCTHW)
-    monkeypatch.setattr(engines, "_convert_openvino", lambda *_: pytest.fail("converted again"))
+    monkeypatch.setattr(openvino_engine, "convert_openvino", lambda *_: pytest.fail("converted again"))
     assert torch.equal(create_engine(model, engine="openvino", shape_BCTHW=SHAPE)(clip_BCTHW), logits_BK)
 
 

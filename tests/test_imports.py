@@ -19,6 +19,7 @@ LEVELS = [
     "downloads",
     "config video metrics models",
     "data recipes folding parity",
+    "openvino_engine",
     "windows fetching engines fusion formats feature_layers feature_store",
     "prediction features evaluation explain exporting scoring",
     "training jobs inspection upkeep feature_jobs",

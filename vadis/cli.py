@@ -59,6 +59,19 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
+class MissingName(StrEnum):
+    """What becomes of a video without a modality that the model takes."""
+
+    error = "error"
+    zero = "zero"
+
+
+MissingOption = Annotated[
+    MissingName,
+    typer.Option(help="A video without sound or flow that the model takes: it fails, or zeros go in."),
+]
+
+
 class ProtocolName(StrEnum):
     """How a video becomes the clips that are scored."""
 
@@ -235,6 +248,7 @@ def predict(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Videos decoded at the same time.")] = 2,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the model.")] = None,
+    missing: MissingOption = MissingName.error,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")] = False,
     untrusted: Annotated[
         bool,
@@ -342,6 +356,7 @@ def predict(
         batch_size=batch_size,
         workers=workers,
         threads=threads,
+        missing=missing.value,
         quiet=quiet,
         asked_to_stop=lambda: _Interrupt.came,
     )
@@ -1025,6 +1040,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Views scored at once (default: by their size).")
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode.")] = 2,
+    missing: MissingOption = MissingName.error,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -1054,6 +1070,7 @@ def evaluate(
         precision=precision.value,
         batch_size=batch_size,
         workers=workers,
+        missing=missing.value,
         as_json=as_json,
         quiet=quiet,
         asked_to_stop=lambda: _Interrupt.came,

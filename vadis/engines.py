@@ -22,28 +22,26 @@ Shapes: B batch, C channels, T frames, H W pixels, K classes.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import importlib
 import importlib.util
 import logging
-import os
-import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vadis import folding, parity
+from vadis import folding, openvino_engine, parity
 from vadis.parity import Run
 from vadis.records import VadisError
 from vadis.specs import ClipSpec
+from vadis.video.streams import Tensors
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +96,19 @@ def _check_name(kind: str, name: str, known: Sequence[str]) -> None:
 # --- building a runner for one shape ----------------------------------------------------------------------
 
 
+def _build_parts(model: nn.Module, device: str, precision: str) -> Callable[[dict[str, Tensor]], Tensor]:
+    """The network as it is written, for clips of several modalities."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    network = folding.copy_network(model, dtype=dtype, device=device)
+
+    def run(clips: dict[str, Tensor]) -> Tensor:
+        with torch.inference_mode(), _exact_float32(device):
+            logits_BK: Tensor = network({name: clip.to(device, dtype) for name, clip in clips.items()})
+            return logits_BK.float().cpu()
+
+    return run
+
+
 def _build_torch(model: nn.Module, shape_BCTHW: Sequence[int], device: str, precision: str) -> Run:
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     try:
@@ -127,111 +138,6 @@ def _exact_float32(device: str) -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
-
-
-def _build_openvino(
-    model: nn.Module, shape_BCTHW: Sequence[int], precision: str, threads: int | None, file: Path | None
-) -> Run:
-    """Compile for OpenVINO's CPU plugin, from `file` (its own exchange format) where that exists.
-
-    Converting takes seconds, reading does not: so what was converted is kept.
-    """
-    openvino = import_openvino()
-    core = openvino.Core()
-    if file is not None and file.exists() and file.with_suffix(".bin").exists():
-        network = core.read_model(file)
-    else:
-        network = _convert_openvino(model, shape_BCTHW)
-        if file is not None:
-            _keep_openvino(network, file)
-    settings: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    if threads is not None:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    with _signal_stack_kept():
-        request = core.compile_model(network, "CPU", settings).create_infer_request()
-    busy = threading.Lock()  # a request holds the buffers of one run
-
-    def run(clip_BCTHW: Tensor) -> Tensor:
-        clip_BTHWC = clip_BCTHW.permute(0, 2, 3, 4, 1).contiguous()
-        with busy:
-            request.infer([clip_BTHWC.numpy()], share_inputs=True)
-            return torch.from_numpy(request.get_output_tensor(0).data.copy())
-
-    return run
-
-
-class _SignalStack(ctypes.Structure):
-    """stack_t of Linux: where the handlers of a thread's signals run."""
-
-    _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
-
-
-@contextlib.contextmanager
-def _signal_stack_kept() -> Iterator[None]:
-    """Put this thread's alternate stack for signals back as it was.
-
-    OpenVINO's CPU plugin sets one of its own and frees it with the network, putting back what it found; but
-    it puts it back for the thread that frees, and where that is another one, this thread is left with a stack
-    that no longer exists. Python's handlers run there, so the next Ctrl-C, or the end of a child process,
-    would end us with SIGSEGV.
-    """
-    if sys.platform != "linux":
-        yield
-        return
-    library, before = ctypes.CDLL(None), _SignalStack()
-    library.sigaltstack(None, ctypes.byref(before))
-    try:
-        yield
-    finally:
-        library.sigaltstack(ctypes.byref(before), None)
-
-
-def import_openvino() -> Any:
-    """The module `openvino`, without its telemetry.
-
-    Importing and converting would report to a web address, from children forked out of our process
-    (which can hang in a process with threads). vadis tells nobody anything: with the package
-    `openvino_telemetry` out of reach, OpenVINO uses the silent stub that it brings for that case.
-    """
-    missing = object()
-    before = sys.modules.get("openvino_telemetry", missing)
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    try:
-        return importlib.import_module("openvino")
-    finally:
-        del sys.modules["openvino_telemetry"]
-        if before is not missing:
-            sys.modules["openvino_telemetry"] = cast(Any, before)
-
-
-def _convert_openvino(model: nn.Module, shape_BCTHW: Sequence[int]) -> Any:
-    openvino = import_openvino()
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.no_grad():
-            program = torch.export.export(model, (torch.zeros(tuple(shape_BCTHW)),), strict=False)
-    finally:
-        for module in training:
-            module.training = True
-    prepared = openvino.preprocess.PrePostProcessor(openvino.convert_model(program))
-    prepared.input().tensor().set_layout(openvino.Layout("NDHWC"))
-    prepared.input().model().set_layout(openvino.Layout("NCDHW"))
-    return prepared.build()
-
-
-def _keep_openvino(network: Any, file: Path) -> None:
-    """Write the converted network next to the other caches; a full disk is no reason to fail."""
-    temporary = file.with_name(f"{file.stem}.{os.getpid()}.xml")
-    try:
-        import_openvino().save_model(network, temporary, compress_to_fp16=False)
-        temporary.with_suffix(".bin").replace(file.with_suffix(".bin"))
-        temporary.replace(file)
-    except (OSError, RuntimeError) as error:
-        log.warning("OpenVINO's network is not kept for the next start: %s", error)
 
 
 # --- the engine -------------------------------------------------------------------------------------------
@@ -266,15 +172,21 @@ class Engine:
         self._fingerprint = fingerprint or parity.fingerprint(model)
         self._busy_seconds = 0.0
         self._runs: OrderedDict[tuple[int, ...], Run] = OrderedDict()
+        self._run_parts: Callable[[dict[str, Tensor]], Tensor] | None = None
         self._lock = threading.Lock()
 
-    def __call__(self, clip_BCTHW: Tensor) -> Tensor:
+    def __call__(self, clip_BCTHW: Tensors) -> Tensor:
         """Score clips: float32, normalised by the model's spec, on the CPU -> logits_BK float32 there.
 
-        Any shape that the network takes; one not seen before costs its preparation (the last
-        MAX_SHAPES are kept). On a CPU the clips of a batch run one after the other: it is not slower,
-        and needs the memory and the preparation of one.
+        Clips of several modalities come by name. Any shape that the network takes; one not seen before
+        costs its preparation (the last MAX_SHAPES are kept). On a CPU the clips of a batch run one after
+        the other: it is not slower, and needs the memory and the preparation of one.
         """
+        if isinstance(clip_BCTHW, dict):
+            if self._run_parts is None:
+                self._run_parts = _build_parts(self.model, self.device, self.precision)
+            with _num_threads(self.threads):
+                return self._run_parts(clip_BCTHW)
         if clip_BCTHW.ndim != 5:
             raise ValueError(f"an engine takes clips_BCTHW, got a tensor of shape {tuple(clip_BCTHW.shape)}")
         if self.device == "cpu" and len(clip_BCTHW) > 1:
@@ -339,7 +251,7 @@ class Engine:
         if self.name == "torch":
             return _build_torch(self.model, shape, self.device, self.precision)
         file = parity.cache_file("openvino", ".xml", (shape, self._fingerprint))
-        return _build_openvino(self.model, shape, self.precision, self.threads, file)
+        return openvino_engine.build_openvino(self.model, shape, self.precision, self.threads, file)
 
 
 @contextlib.contextmanager
@@ -370,9 +282,10 @@ def create_engine(
     """Make a model fast: build an engine for clips of a shape, check it against the model, return it.
 
     engine: "torch", "openvino" (CPU only) or "auto", the fastest that passes the check. device: "cpu",
-    "cuda", "mps" or "auto". precision: "float32" or "bf16". shape_BCTHW: the clips to prepare for
-    (default: one clip by `model.spec`); others work too. threads: on the CPU (default: PyTorch's).
-    The model is kept and must not be changed while the engine is used.
+    "cuda", "mps" or "auto". precision: "float32" or "bf16". shape_BCTHW: the clips to prepare for (default:
+    one clip by `model.spec`); others work too. threads: on the CPU (default: PyTorch's). A network of
+    several modalities runs as it is written, by PyTorch. The model is kept and must not be changed while
+    the engine is used.
     Raises ValueError for an unknown name, EngineError where the engine is missing or fails its check.
     """
     _check_name("engine", engine, ("auto", *ENGINES))
@@ -383,8 +296,12 @@ def create_engine(
     if precision == "bf16" and place == "cpu" and not has_fast_bf16():
         log.warning("this processor only emulates bf16, which is slower than float32: float32 is used")
         precision = "float32"
+    spec: Any = getattr(model, "spec", None)
+    if spec is not None and spec.parts:
+        if engine == "openvino":
+            raise EngineError(f"engine 'openvino' takes one tensor, not {spec.modality}; use engine 'torch'")
+        return Engine("torch", model, device=place, precision=precision, threads=threads)
     if shape_BCTHW is None:
-        spec: Any = model.spec
         shape_BCTHW = (1, *spec.shape)
     shape = (1, *shape_BCTHW[1:])
     fingerprint = parity.fingerprint(model)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -66,6 +66,7 @@ class PredictJob:
     batch_size: int | None = None
     workers: int = 2
     threads: int | None = None
+    missing: Literal["error", "zero"] = "error"
     quiet: bool = False
     asked_to_stop: Callable[[], bool] = lambda: False
 
@@ -162,6 +163,7 @@ def _load(job: PredictJob) -> Predictor:
         precision=job.precision,
         batch_size=job.batch_size,
         threads=job.threads,
+        missing=job.missing,
     )
 
 

@@ -24,7 +24,7 @@ from vadis.fetching import fetch_if_missing
 from vadis.prediction import DEFAULT_MODEL, DEFAULT_THRESHOLD, Predictor
 from vadis.records import LabelScore, Limits, VideoError
 from vadis.video.decode import stream_frames
-from vadis.windows import Protocol, crop_centre, rank_labels
+from vadis.windows import Protocol, crop_centre, is_plain, rank_labels
 
 Clock = Callable[[], float]
 TimedFrame = tuple[float, np.ndarray]
@@ -200,6 +200,10 @@ def run_live(job: LiveJob, source: BinaryIO | None = None) -> int:
     predictor = Predictor(
         job.model, engine=job.engine, device=job.device, precision=job.precision, threads=job.threads
     )
+    if not is_plain(predictor.spec):
+        raise ValueError(
+            f"live input is for models of RGB frames; this one takes {predictor.spec.describe()}"
+        )
     protocol = predictor.make_protocol("windows", job.window_seconds, job.stride_seconds)
     if job.stride_seconds is None:
         protocol = replace(protocol, stride=max(1, protocol.window // 4))

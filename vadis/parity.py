@@ -111,7 +111,7 @@ def capabilities() -> dict[str, Any]:
 def surroundings() -> str:
     """Machine, versions of the packages that compute, and our source, as one line."""
     source = hashlib.sha256()
-    for file in ("engines.py", "folding.py", "parity.py"):
+    for file in ("engines.py", "openvino_engine.py", "folding.py", "parity.py"):
         source.update(Path(__file__).with_name(file).read_bytes())
     versions = []
     for package in ("torch", "openvino", "vadis"):

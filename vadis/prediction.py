@@ -14,19 +14,31 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vadis.engines import Engine, create_engine
 from vadis.models import MODELS, VideoModel, create_model, weights
 from vadis.records import STRANGER_LIMITS, Failure, Limits, Prediction, VideoError, Window
-from vadis.specs import ClipSpec
+from vadis.specs import ClipSpec, at_test
+from vadis.video.audio import read_mono
 from vadis.video.decode import Stream, prefetch, stream_frames
 from vadis.video.sandbox import stream_frames_in_child
+from vadis.video.streams import make_inputs
 from vadis.video.write import cut_video, span_filename
-from vadis.windows import Cut, Protocol, cut_windows, find_spans, make_protocol, rank_labels, window_of
+from vadis.windows import (
+    Cut,
+    Protocol,
+    cut_windows,
+    find_spans,
+    is_plain,
+    make_protocol,
+    rank_labels,
+    window_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +52,9 @@ class Predictor:
 
     model: a published name such as "i3d_inception.k400", a file written by `vadis weights import` or
     by training, or a module of ours. Names without weights are refused: their answers would be noise.
-    engine, device, precision: see `vadis.engines.create_engine`. batch_size: windows scored at once.
+    engine, device, precision: see `vadis.engines.create_engine`. batch_size: windows scored at once. missing:
+    "zero" gives zeros to a model of several modalities for what a video does not have (sound, flow), and
+    warns; otherwise that is an error.
     """
 
     def __init__(
@@ -52,6 +66,7 @@ class Predictor:
         precision: str = "float32",
         batch_size: int | None = None,
         threads: int | None = None,
+        missing: Literal["error", "zero"] = "error",
     ) -> None:
         self.network = _load_network(model)
         self.spec: ClipSpec = self.network.spec
@@ -66,6 +81,8 @@ class Predictor:
         }
         self._engine: Engine | None = None
         self._batch_size = batch_size
+        self._missing: Literal["error", "zero"] = missing
+        self._plain = is_plain(self.spec)
 
     @property
     def engine(self) -> Engine:
@@ -76,8 +93,10 @@ class Predictor:
 
     def prepare(self, protocol: Protocol) -> Engine:
         """Load the engine for the clips of a protocol (conversion, compilation, parity check)."""
-        length = math.ceil(protocol.window / protocol.frame_stride)
-        shape = (self._batch_size or 1, self.spec.channels, length, protocol.crop, protocol.crop)
+        shape: tuple[int, ...] = (1, *at_test(self.spec).shape)
+        if self._plain:
+            length = math.ceil(protocol.window / protocol.frame_stride)
+            shape = (self._batch_size or 1, self.spec.channels, length, protocol.crop, protocol.crop)
         self._engine = create_engine(self.network, shape_BCTHW=shape, **self._options)
         return self._engine
 
@@ -98,7 +117,18 @@ class Predictor:
         window_seconds: float | None = None,
         stride_seconds: float | None = None,
     ) -> Protocol:
-        """`make_protocol` with this model's spec and shortest clip; windows in seconds."""
+        """`make_protocol` with this model's spec and shortest clip; windows in seconds.
+
+        Raises ValueError for a model that takes what no video file holds, unless zeros may go in.
+        """
+        lacking = _not_in_videos(self.spec)
+        if lacking and (self._missing == "error" or len(lacking) == len(self.spec.parts or "1")):
+            names = " and ".join(lacking)
+            hint = ', or put zeros there by missing="zero"' if len(lacking) < len(self.spec.parts) else ""
+            raise ValueError(
+                f"{self.name} takes {names}, which is not in a video file: give the arrays yourself "
+                f"(vadis.video.streams.make_inputs), evaluate a dataset that has it{hint}"
+            )
         return make_protocol(self.spec, protocol, window_seconds, stride_seconds, self.network.min_frames)
 
     def score(self, frames_BTHWC: np.ndarray) -> np.ndarray:
@@ -106,8 +136,24 @@ class Predictor:
 
         Divided by the temperature that `vadis evaluate --calibrate --store` put into the model file, if any.
         """
-        logits_BK = self.engine.run_frames(torch.from_numpy(frames_BTHWC), self.spec).numpy()
-        return logits_BK if self.temperature == 1 else logits_BK / np.float32(self.temperature)
+        return self._calibrated(self.engine.run_frames(torch.from_numpy(frames_BTHWC), self.spec))
+
+    def _calibrated(self, logits_BK: Tensor) -> np.ndarray:
+        logits = logits_BK.numpy()
+        return logits if self.temperature == 1 else logits / np.float32(self.temperature)
+
+    def _score_cut(self, cut: Cut, video: str, rate: float, limits: Limits) -> np.ndarray:
+        """logits_BK of one window of a video for a model that takes more than its frames."""
+        arrays: dict[str, np.ndarray] = {"rgb": cut.frames_THWC}
+        sound = next((part.sound for part in self.spec.parts.values() or (self.spec,) if part.sound), None)
+        if sound is not None:
+            num_samples = max(1, round((cut.last_seconds - cut.first_seconds + 1 / rate) * sound.sample_rate))
+            wave_S = read_mono(video, cut.first_seconds, num_samples, sound.sample_rate, limits=limits)
+            if wave_S is not None:
+                arrays["audio"] = wave_S
+            elif self._missing == "error" or not self.spec.parts:
+                raise VideoError("not_found", video, "this video has no sound", "give one with a sound track")
+        return self._calibrated(self.engine(make_inputs(self.spec, arrays, fps=rate, missing=self._missing)))
 
     def __call__(self, video: str | os.PathLike[str], **options: Any) -> Prediction:
         """The same as `predict`."""
@@ -136,9 +182,10 @@ class Predictor:
         """
         rule = self.make_protocol(protocol, window_seconds, stride_seconds)
         _check_top_k(top_k)
+        self._check_trust(untrusted)
         stream = self._open(video, rule, limits, untrusted)
         with stream:
-            return self._predict_stream(stream, os.fspath(video), rule, top_k, threshold, progress)
+            return self._predict_stream(stream, os.fspath(video), rule, top_k, threshold, progress, limits)
 
     def predict_many(
         self,
@@ -161,6 +208,7 @@ class Predictor:
         """
         rule = self.make_protocol(protocol, window_seconds, stride_seconds)
         _check_top_k(top_k)
+        self._check_trust(untrusted)
         waiting: deque[tuple[str, Stream | VideoError]] = deque()
         names = (os.fspath(video) for video in videos)
         try:
@@ -175,7 +223,7 @@ class Predictor:
                     if isinstance(stream, VideoError):
                         raise stream
                     with stream:
-                        result = self._predict_stream(stream, name, rule, top_k, threshold, report)
+                        result = self._predict_stream(stream, name, rule, top_k, threshold, report, limits)
                 except VideoError as error:
                     result = self._failure(name, rule, error)
                 waiting.popleft()
@@ -184,6 +232,10 @@ class Predictor:
             for _, stream in waiting:
                 if not isinstance(stream, VideoError):
                     stream.close()
+
+    def _check_trust(self, untrusted: bool) -> None:
+        if untrusted and any(part.sound for part in self.spec.parts.values() or (self.spec,)):
+            raise ValueError("sound is decoded in this process, so not of untrusted videos")
 
     def _failure(self, video: str, protocol: Protocol, error: VideoError) -> Prediction:
         failure = Failure(error.kind, f"{error.message}; {error.hint}")
@@ -213,13 +265,18 @@ class Predictor:
         top_k: int,
         threshold: float | None,
         progress: Progress | None,
+        limits: Limits | None,
     ) -> Prediction:
         if self._engine is None:
             self.prepare(protocol)
         windows: list[Window] = []
         total_K: np.ndarray | None = None
-        for cuts in _in_batches(cut_windows(stream, protocol), self.batch_size):
-            logits_BK = self.score(np.stack([cut.frames_THWC for cut in cuts]))
+        for cuts in _in_batches(cut_windows(stream, protocol), self.batch_size if self._plain else 1):
+            if self._plain:
+                logits_BK = self.score(np.stack([cut.frames_THWC for cut in cuts]))
+            else:
+                shown = protocol.fps or stream.info.frame_rate or 25.0
+                logits_BK = self._score_cut(cuts[0], video, shown, limits or Limits())
             total_K = logits_BK.sum(0, dtype=np.float64) + (0.0 if total_K is None else total_K)
             for cut, logits_K in zip(cuts, logits_BK, strict=True):
                 labels = rank_labels(logits_K, self.class_names, top_k)
@@ -246,6 +303,12 @@ class Predictor:
             spans=find_spans(windows, self.threshold if threshold is None else threshold),
             report=report,
         )
+
+
+def _not_in_videos(spec: ClipSpec) -> list[str]:
+    """The modalities of a spec that no video file holds."""
+    parts = spec.parts.values() or (spec,)
+    return [part.modality for part in parts if part.modality not in ("rgb", "rgb_diff", "audio")]
 
 
 def _read_calibration(network: VideoModel) -> tuple[float, float]:

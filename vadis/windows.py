@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vadis.records import LabelScore, Span, Window
-from vadis.specs import ClipSpec
+from vadis.specs import ClipSpec, at_test
 from vadis.video.frames import Frames
 from vadis.video.transform import centre_offset
 
+SEGMENTED_SECONDS = 10.0  # the window of networks that look at a few moments of it: a clip of Kinetics
 PAPER_FRAMES = 250  # Quo Vadis (arXiv:1705.07750) tests on all of a 10 s video at 25 fps
 
 
@@ -27,6 +28,8 @@ class Protocol:
     Frames are taken at `fps` Hz (None: the video's own), `window` of them every `stride`; the last
     window ends with the video. `loop`: a video shorter than one window repeats until it fills it (as
     in Quo Vadis, sec. 2.5); otherwise it is scored at its own length, looped only up to `min_frames`.
+    `sees`: what the model is given of a window, in words, where that is not simply its frames; the frames of
+    a window are whole then, and cut with the rest.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Protocol:
     frame_stride: int = 1
     loop: bool = True
     min_frames: int = 1
+    sees: str = ""
 
     def describe(self) -> str:
         """One line that says everything a reader needs to repeat the number."""
@@ -46,10 +50,17 @@ class Protocol:
         if self.name == "paper":
             every = f"up to {self.window} frames in one fully convolutional pass"
         tau = f", frame stride {self.frame_stride}" if self.frame_stride > 1 else ""
+        if self.sees:
+            return f"{self.name}: {rate}, {every}, of each {self.sees}; logits averaged, then softmax"
         return (
             f"{self.name}: {rate}{tau}, short side {self.size}, centre crop {self.crop}, {every}, "
             "logits averaged, then softmax"
         )
+
+
+def is_plain(spec: ClipSpec) -> bool:
+    """Whether a model takes RGB frames in a row and nothing else: then windows go in as they are cut."""
+    return spec.modality == "rgb" and spec.stack == 1 and spec.sampling == "clip"
 
 
 def make_protocol(
@@ -67,10 +78,20 @@ def make_protocol(
     if name not in ("windows", "paper"):
         raise ValueError(f"unknown protocol {name!r}; there are 'windows' and 'paper'")
     rate = spec.fps or 25.0
-    extent = spec.num_frames * spec.frame_stride
-    whole = Protocol(
-        name, spec.fps, spec.size, spec.crop, extent, extent, spec.frame_stride, True, min_frames
-    )
+    if is_plain(spec):
+        extent = spec.num_frames * spec.frame_stride
+        whole = Protocol(
+            name, spec.fps, spec.size, spec.crop, extent, extent, spec.frame_stride, True, min_frames
+        )
+    else:
+        pixels = [part.size for part in (spec.parts.values() or (spec,)) if part.sound is None]
+        side, reach = max(pixels, default=64), max(part.reach for part in spec.parts.values() or (spec,))
+        extent = spec.num_frames * spec.frame_stride + reach - 1
+        if spec.sampling == "segments" or spec.sound is not None:
+            extent = round(SEGMENTED_SECONDS * rate)
+        fps = spec.fps if spec.sound is None else None
+        min_frames = 1
+        whole = Protocol(name, fps, side, side, extent, extent, 1, False, 1, at_test(spec).describe())
     if name == "paper":
         if window_seconds is not None or stride_seconds is not None:
             raise ValueError("the protocol 'paper' fixes its own windows; leave out --window and --stride")

@@ -154,6 +154,8 @@ def make_card(
     cost = measure_cost(model, dataclasses.replace(spec, num_frames=num_frames).shapes)
     kinds = [item.failure.kind for item in scored.failures]
     num_missing = kinds.count("not_found")
+    if scored.absent:
+        notes = (*notes, f"{len(scored.absent)} examples lack a modality: zeros went in for it")
     if num_lost := kinds.count("not_finite"):
         notes = (*notes, f"{num_lost} examples got scores that are not numbers: the network is broken")
     return EvaluationCard(

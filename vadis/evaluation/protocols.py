@@ -18,7 +18,7 @@ from typing import Literal, get_args
 
 from vadis.data.augment import NUM_CROPS, Crops
 from vadis.data.clip_rules import ClipRule
-from vadis.data.clips import check_modality
+from vadis.data.clips import Missing, check_modality
 from vadis.models.contract import VideoModel
 from vadis.models.cost import measure_cost
 from vadis.specs import ClipSpec, at_test
@@ -32,7 +32,8 @@ class EvaluationProtocol:
 
     square: the side of a crop, "crop" as the network was trained, or "short_side", the whole height of a
     landscape video, where the network takes that (a fully convolutional one). source: whose protocol it is.
-    spec: the clips of the network that it was made for; None in the table `PROTOCOLS`.
+    spec: the clips of the network that it was made for; None in the table `PROTOCOLS`. missing: "zero"
+    where zeros go in for a modality that an example lacks.
     """
 
     name: str
@@ -42,6 +43,7 @@ class EvaluationProtocol:
     square: Literal["crop", "short_side"] = "crop"
     source: str = ""
     spec: ClipSpec | None = None
+    missing: Missing = "error"
 
     @property
     def num_clips(self) -> int:
@@ -85,6 +87,8 @@ class EvaluationProtocol:
             words.append(_COMBINED[self.combine].format(views=f"{self.num_views} views"))
         else:
             words.append("one view")
+        if self.missing == "zero":
+            words.append("zeros for a modality that a video lacks")
         return "; ".join(words)
 
     def to_dict(self) -> dict[str, object]:
@@ -100,6 +104,8 @@ class EvaluationProtocol:
             "at_most_frames": self.rule.at_most,
             "out_of_range": self.rule.out_of_range,
         }
+        if self.missing != "error":
+            numbers["missing"] = self.missing
         if self.spec is not None:
             for name in ("num_frames", "frame_stride", "fps", "size", "crop"):
                 numbers[name] = getattr(self.spec, name)
@@ -211,13 +217,15 @@ def make_protocol(
     *,
     combine: Combine | None = None,
     multi_label: bool = False,
+    missing: Missing = "error",
 ) -> EvaluationProtocol:
     """A protocol by its name in `PROTOCOLS`, or CLIPSxCROPS (crops 1, 3, 4, 10), fitted to a network.
 
     combine: instead of the protocol's own. multi_label: then independent probabilities are wanted, and the
-    best of any view counts unless `combine` says otherwise (PySlowFast on Charades). A network that takes no
-    larger crop than it was trained on gets crops of that size, and `describe` says so. Raises ValueError for
-    an unknown name, with the nearest, and for a network that cannot take whole videos.
+    best of any view counts unless `combine` says otherwise (PySlowFast on Charades). missing: "zero" gives
+    zeros for a modality that an example lacks, which fails otherwise. A network that takes no larger crop
+    than it was trained on gets crops of that size, and `describe` says so. Raises ValueError for an unknown
+    name, with the nearest, and for a network that cannot take whole videos.
     """
     protocol = PROTOCOLS.get(text)
     if protocol is None:
@@ -251,7 +259,7 @@ def make_protocol(
             f"{model.name or type(model).__name__} takes clips of {spec.num_frames} frames and no others, so "
             "whole videos do not go through it; take a protocol with clips, such as 10x1"
         )
-    return dataclasses.replace(protocol, combine=combine, spec=spec)
+    return dataclasses.replace(protocol, combine=combine, spec=spec, missing=missing)
 
 
 def _in_segments(spec: ClipSpec, num_segments: int) -> ClipSpec:

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from vadis.data.clips import Missing
 from vadis.data.parts import list_split_pairs
 from vadis.data.scan import open_dataset
 from vadis.downloads import sha256_of
@@ -67,6 +68,7 @@ class EvaluateJob:
     precision: str = "float32"
     batch_size: int | None = None
     workers: int = 2
+    missing: Missing = "error"
     as_json: bool = False
     quiet: bool = False
     asked_to_stop: Callable[[], bool] = lambda: False
@@ -203,7 +205,9 @@ def _journal(out: Path, split: str | None) -> Path:
 def _evaluate_split(
     job: EvaluateJob, model: VideoModel, source_sha256: str | None, dataset: Dataset, journal: Path | None
 ) -> EvaluationCard:
-    protocol = make_protocol(job.protocol, model, combine=job.combine, multi_label=dataset.multi_label)
+    protocol = make_protocol(
+        job.protocol, model, combine=job.combine, multi_label=dataset.multi_label, missing=job.missing
+    )
     match = match_classes(model, dataset, subset=job.subset)
     if job.store and protocol.num_views > 1 and protocol.combine != "logits":
         raise ValueError(

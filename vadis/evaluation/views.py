@@ -56,8 +56,9 @@ class ScoredDataset:
     scores_NK: float64 in [0, 1] (softmax; sigmoid for several labels), NaN where an example could not be
     scored. num_views_N: views that were scored. hits_N: how many of them had the label as their best class;
     first_hit_N: whether the first had (both 0 without one label). moments_NTK: scores of each moment, for
-    dense protocols. failures: what was not scored, and why. damaged: indices of examples with damaged frames
-    or a file that ends early, which were scored. seconds: of reading and scoring. peak_memory: bytes.
+    dense protocols. failures: what was not scored, and why. damaged: indices of examples with damaged
+    frames or a file that ends early, which were scored. absent: those that lack a modality, which went in
+    as zeros. seconds: of reading and scoring. peak_memory: bytes.
     """
 
     scores_NK: Floats
@@ -69,6 +70,7 @@ class ScoredDataset:
     multi_label: bool = False
     failures: tuple[FailedExample, ...] = ()
     damaged: tuple[int, ...] = ()
+    absent: tuple[int, ...] = ()
     seconds: float = 0.0
     peak_memory: int = 0
     device: str = "cpu"
@@ -120,7 +122,14 @@ def score_dataset(
     spec = protocol.spec
     part_size = batch_size or _views_at_once(protocol, spec, place)
     clips = ClipDataset(
-        dataset, spec, rule=protocol.rule, crops=protocol.crops, training=False, cache=cache, limits=limits
+        dataset,
+        spec,
+        rule=protocol.rule,
+        crops=protocol.crops,
+        training=False,
+        cache=cache,
+        limits=limits,
+        missing=protocol.missing,
     )
     loader = ClipLoader(clips, _examples_at_once(protocol, spec), workers=workers, prefetch=1)
     rows = _Rows(dataset, protocol)
@@ -279,6 +288,8 @@ def _score_batch(
     """One line of the journal: the rows of a batch, and what could not be read."""
     indices = batch.indices_B.tolist()
     line: dict[str, Any] = {"indices": indices, "damaged": list(batch.damaged)}
+    absent_V = sum(batch.absent.values(), torch.zeros(batch.num_views, dtype=torch.bool))
+    line["absent"] = sorted({indices[int(view) // batch.views_per_example] for view in absent_V.nonzero()})
     line["failed"] = [[item.draw.index, asdict(item.failure)] for item in batch.failed]
     if not indices:
         return line
@@ -321,6 +332,7 @@ class _Rows:
     memory: int = 0
     failures: dict[int, Failure] = field(default_factory=dict)
     damaged: set[int] = field(default_factory=set)
+    absent: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         num, num_classes = len(self.dataset.examples), self.dataset.num_classes
@@ -346,6 +358,7 @@ class _Rows:
                 self.moments_NTK[indices] = moments.reshape(len(indices), -1, num_classes)
         self.failures.update({index: Failure(**failure) for index, failure in line["failed"]})
         self.damaged.update(line["damaged"])
+        self.absent.update(line.get("absent", ()))
         self.done += len(set(indices) | {index for index, _ in line["failed"]})
         self.seconds += line["seconds"]
         self.memory = max(self.memory, line["memory"])
@@ -369,6 +382,7 @@ class _Rows:
             self.dataset.multi_label,
             failures,
             tuple(sorted(self.damaged)),
+            tuple(sorted(self.absent)),
             self.seconds,
             self.memory,
             place.type,
