@@ -31,6 +31,7 @@ from vadis.recipes import (
     s3d,
     slowfast,
     small,
+    sound,
     stc,
     timesformer,
 )
@@ -180,6 +181,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "lgd_p3d_r50_k400": partial(lgd.kinetics, "lgd_p3d_r50"),
     "lgd_p3d_r101_k400": partial(lgd.kinetics, "lgd_p3d_r101"),
     "lgd_p3d_r101_128x1_k400": lgd.kinetics_long,
+    # sound
+    "sound_resnet18_k400": sound.mmaction2,
 }
 """Name -> function that returns the recipe."""
 
@@ -191,6 +194,9 @@ WITHOUT: dict[str, str] = {
     "lgd_p3d_r50_128x1": "no number is published of it; lgd_p3d_r101_128x1_k400 is the way",
     "lgd_se_* lgd_resnext3d_*": "no paper trained them",
     "lgd_p3d_xception lgd_p3d_xception_128x1 p3d_xception": "the challenge report does not say how",
+    "sound_xception": "the challenge report does not say how",
+    "sound_vggish": "its 70 million videos are not public, and it is published without their classifier",
+    "streams_*": "they learn on features of networks that are trained before; the report gives no numbers",
 }
 """Networks without a recipe of their own (shell patterns), and why."""
 
