@@ -118,13 +118,10 @@ class SoundSpec:
 
     @property
     def num_samples(self) -> int:
-        """The fewest samples that make a whole picture."""
-        hops = (self.num_steps - 1) * self.hop_samples
+        """How long a sound makes a whole picture: whole windows, or one hop a step where they are padded."""
         if self.padding == "none":
-            return self.window_samples + hops
-        if self.padding == "centre":
-            return max(1, hops)
-        return max(1, hops - self.samples_before + 1)
+            return self.window_samples + (self.num_steps - 1) * self.hop_samples
+        return self.num_steps * self.hop_samples
 
 
 VGGISH_SOUND = SoundSpec()

@@ -22,7 +22,7 @@ def mmaction2() -> Recipe:
             "tsn_r18_64x1x1_100e_kinetics400_audio_feature.py",
             "Kinetics-400",
             "19.7 % top-1, 35.75 % top-5, 1x1, Kinetics-400 val",
-            "Their pictures are cut, at the time of 64 frames, out of one of the whole sound, of one loudness; "
+            "Their pictures are cut, at the time of 64 frames, from one of the whole sound, of one loudness; "
             "ours are made of two seconds each, and those are brought to one loudness.",
         ),
     )
