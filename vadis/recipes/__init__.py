@@ -34,6 +34,7 @@ from vadis.recipes import (
     sound,
     stc,
     timesformer,
+    tsn,
 )
 from vadis.recipes.small import default_recipe
 
@@ -183,6 +184,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "lgd_p3d_r101_128x1_k400": lgd.kinetics_long,
     # sound
     "sound_resnet18_k400": sound.mmaction2,
+    # TSN
+    "tsn_bninception_ucf101": tsn.ucf101,
+    "tsn_bninception_ucf101_flow": tsn.ucf101_flow,
+    "tsn_bninception_hmdb51": tsn.hmdb51,
+    "tsn_bninception_hmdb51_flow": tsn.hmdb51_flow,
+    "tsn_r50_k400": tsn.kinetics,
 }
 """Name -> function that returns the recipe."""
 
@@ -197,6 +204,8 @@ WITHOUT: dict[str, str] = {
     "sound_xception": "the challenge report does not say how",
     "sound_vggish": "its 70 million videos are not public, and it is published without their classifier",
     "streams_*": "they learn on features of networks that are trained before; the report gives no numbers",
+    "tsn_r18 tsn_r101": "the published ones are BN-Inception and ResNet-50; tsn_r50_k400 is the way",
+    "aggregate_*": "they learn on features of networks that are trained before; the report gives no numbers",
 }
 """Networks without a recipe of their own (shell patterns), and why."""
 
