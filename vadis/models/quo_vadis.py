@@ -368,6 +368,6 @@ def two_stream_i3d(num_classes: int = 400, tiny: bool = False, *, dropout: float
     """Two-Stream I3D: 25.4 M parameters, 213.5 G multiply-adds for 64 frames and 64 flow fields.
 
     `tiny` divides every width by 8, for tests. `dropout` is the probability of a feature to be left out while
-    training. Weights of both streams, imported one by one, are joined by `vadis.models.weights.join_streams`.
+    training. Weights of both streams, imported one by one, are joined by `vadis.models.joining.join_streams`.
     """
     return TwoStreamI3d(num_classes, tiny=tiny, dropout=dropout)
