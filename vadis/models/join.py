@@ -66,7 +66,7 @@ class Join(nn.Module):
 
 
 def make_filters(channels: int, kernel: int, start: tuple[float, float]) -> nn.Conv2d | nn.Conv3d:
-    """A convolution of two maps of `channels` to one that starts as their sum; `start` is the share of each."""
+    """A convolution of two maps of `channels` to one, at first their sum; `start` is the share of each."""
     conv: nn.Conv2d | nn.Conv3d
     if kernel == 1:
         conv = nn.Conv2d(2 * channels, channels, 1)
