@@ -204,33 +204,33 @@ class LateStreams(VideoModel):
             self.add_module(name, ScoredStream(spec, Mean, num_classes, dropout=dropout))
         self.num_classes = num_classes
 
-    def forward(self, clips: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor:
         """Score a batch of videos: the mean of the streams' softmaxes, as a logarithm.
 
-        clips: {"rgb": tensor_BCTHW ...}, features of each stream, each of any T. Returns logits_BK.
+        clips_BCTHW: {"rgb": tensor_BCTHW ...}, features of each stream, each of any T. Returns logits_BK.
         """
-        return self.join_scores(self.forward_heads(clips))
+        return self.join_scores(self.forward_heads(clips_BCTHW))
 
-    def forward_heads(self, clips: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward_heads(self, clips_BCTHW: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What each stream says by itself, each with a loss of its own in training.
 
-        clips: tensor_BCTHW by name, as for `forward`. Returns a logits_BK for each stream.
+        clips_BCTHW: tensor_BCTHW by name, as for `forward`. Returns a logits_BK for each stream.
         """
-        check_parts(self, clips)
-        return {name: getattr(self, name)(clips[name]) for name in self.spec.parts}
+        check_parts(self, clips_BCTHW)
+        return {name: getattr(self, name)(clips_BCTHW[name]) for name in self.spec.parts}
 
     def join_scores(self, logits: Mapping[str, Tensor]) -> Tensor:
         """From what `forward_heads` gives to the logits_BK of `forward`."""
         names = tuple(self.spec.parts)
         return mean_of_softmaxes(tuple(logits[name] for name in names), (1.0,) * len(names))
 
-    def forward_features(self, clips: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward_features(self, clips_BCTHW: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The features as they came.
 
-        clips: tensor_BCTHW by name, as for `forward`. Returns a feature_BDTHW for each stream.
+        clips_BCTHW: tensor_BCTHW by name, as for `forward`. Returns a feature_BDTHW for each stream.
         """
-        check_parts(self, clips)
-        return {name: getattr(self, name).forward_features(clips[name]) for name in self.spec.parts}
+        check_parts(self, clips_BCTHW)
+        return {name: getattr(self, name).forward_features(clips_BCTHW[name]) for name in self.spec.parts}
 
     def reset_head(self, num_classes: int) -> None:
         """Put untrained classifiers of `num_classes` (K) on all streams, on their devices."""
@@ -265,20 +265,20 @@ class JoinedStreams(VideoModel):
         self.head = nn.Linear(num_features, num_classes)
         self.reset_head(num_classes)
 
-    def forward(self, clips: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor:
         """Score a batch of videos.
 
-        clips: {"rgb": tensor_BCTHW ...}, features of each stream, each of any T. Returns logits_BK.
+        clips_BCTHW: {"rgb": tensor_BCTHW ...}, features of each stream, each of any T. Returns logits_BK.
         """
-        return self.head(self.dropout(self.forward_features(clips).flatten(1)))
+        return self.head(self.dropout(self.forward_features(clips_BCTHW).flatten(1)))
 
-    def forward_features(self, clips: Mapping[str, Tensor]) -> Tensor:
+    def forward_features(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor:
         """The sums of all streams, side by side.
 
-        clips: tensor_BCTHW by name, as for `forward`. Returns feature_BDTHW, T = H = W = 1.
+        clips_BCTHW: tensor_BCTHW by name, as for `forward`. Returns feature_BDTHW, T = H = W = 1.
         """
-        check_parts(self, clips)
-        feature_BD = torch.cat([getattr(self, name)(clips[name]) for name in self.spec.parts], dim=1)
+        check_parts(self, clips_BCTHW)
+        feature_BD = torch.cat([getattr(self, name)(clips_BCTHW[name]) for name in self.spec.parts], dim=1)
         return feature_BD[:, :, None, None, None]
 
     def reset_head(self, num_classes: int) -> None:
