@@ -19,10 +19,11 @@ from vadis.config import Augment, DataConfig, ModelConfig, OptimConfig, Recipe, 
 from vadis.data import folders
 from vadis.data.made import draw_clip, write_flow, write_frames
 from vadis.evaluation import evaluate, make_protocol
+from vadis.features import Extractor, extract_features
 from vadis.models import create_model
 from vadis.models import weights as published
 from vadis.prediction import Predictor
-from vadis.records import Dataset, VideoError
+from vadis.records import Dataset, Example, VideoError
 from vadis.training import train
 from vadis.windows import make_protocol as make_windows
 
@@ -159,3 +160,25 @@ def test_a_made_clip_has_its_flow() -> None:
     """What the fixtures rest on: flow pictures hold the velocity."""
     clip = draw_clip(0, 0, 20)
     assert np.allclose(clip.flow_T2[3], clip.flow_T2[4], atol=1e-6)
+
+
+# --- features -----------------------------------------------------------------------------------------
+
+
+def test_features_of_segments_and_of_sound(filmed: Dataset, film: Callable[[bool], Path]) -> None:
+    torch.manual_seed(0)
+    model = create_model("tsn_bninception", tiny=True, num_classes=2)
+    found = extract_features(model, filmed, layer="head_input", protocol="2x1", workers=0)
+    assert found.features_NVD.shape[:2] == (6, 2)
+    flow = create_model("two_stream_temporal_resnet50", tiny=True, num_classes=2)
+    assert np.isfinite(extract_features(flow, filmed, workers=0).features_NVD).all()
+    sound = create_model("sound_resnet18", tiny=True, num_classes=2)
+    examples = tuple(Example(film(tone).name, str(tone), (0,)) for tone in (True, False))
+    heard = extract_features(sound, Dataset("d", str(film(True).parent), "test", ("a",), examples), workers=0)
+    assert np.isfinite(heard.features_NVD[0]).all()
+    assert "no sound" in heard.failures[1].message
+
+
+def test_features_of_several_modalities_are_of_one_stream() -> None:
+    with pytest.raises(ValueError, match=r"takes several tensors \(rgb, flow\)"):
+        Extractor(create_model("two_stream_vggm", tiny=True, num_classes=2))

@@ -41,10 +41,10 @@ from vadis.feature_layers import SPECIAL, FeatureNetwork, hash_trunk
 from vadis.feature_store import FeatureCache, FeatureSet, feature_key
 from vadis.models import MODELS, VideoModel, create_model, weights
 from vadis.records import Dataset, Example, Failure, Limits, VideoError
-from vadis.specs import ClipSpec, adjust
+from vadis.specs import ClipSpec, adjust, at_test
 from vadis.video.decode import prefetch, stream_frames
-from vadis.video.transform import normalise, resize_short_side
-from vadis.windows import Cut, cut_windows, make_protocol, window_of
+from vadis.video.transform import FLOW, normalise, resize_short_side
+from vadis.windows import Cut, cut_windows, is_plain, make_protocol, window_of
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,13 @@ class Extractor:
             log.warning("this processor only emulates bf16, which is slower than float32: float32 is used")
             precision = "float32"
         self.model = model.eval()
-        self.spec = model.spec if spec is None else spec
+        self.spec = at_test(model.spec) if spec is None else spec
+        if self.spec.parts:
+            streams = ", ".join(self.spec.parts)
+            raise ValueError(
+                f"{model.name or 'the network'} takes several tensors ({streams}); features are of one: take "
+                "the networks of its streams one by one"
+            )
         self.layer = layer
         self.precision = precision
         self.sees = sees
@@ -342,20 +348,23 @@ def _read(
             known = None  # opening the file will say what is wrong
         if known is not None:
             return _Read(key, known[1], features_VD=known[0])
-    clips = read_clips(example, root, spec, views.rule, short_side=spec.size, limits=limits)
+    side = None if spec.sound else spec.size
+    clips = read_clips(example, root, spec, views.rule, short_side=side, limits=limits)
     if clips.num_damaged or clips.short:
         log.warning("%s: %d damaged frames%s", example.id, clips.num_damaged, ", ends early" * clips.short)
     cut = []
     for frames_THWC in clips.clips:
-        frames_TCHW = resize_short_side(torch.from_numpy(frames_THWC).permute(0, 3, 1, 2), spec.size)
-        cut += cut_views(frames_TCHW, spec.crop, views.crops)
+        frames_TCHW = torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)
+        if side is not None:
+            frames_TCHW = resize_short_side(frames_TCHW, side)
+        cut += cut_views(frames_TCHW, spec.crop, views.crops, spec.modality)
     seconds_V2 = clips.seconds_N2.repeat(len(cut) // len(clips.clips), axis=0)
     return _Read(key, seconds_V2, pixels_VTCHW=torch.stack(cut))
 
 
 def _source_of(example: Example, root: Path, spec: ClipSpec) -> Path | bytes | list[Path]:
     """What an example's pixels come from; flow has pictures of its own."""
-    if spec.modality == "flow":
+    if spec.modality in FLOW:
         return [path for pattern in example.flow for path in find_pictures(root, pattern)]
     return find_source(root, example.video)[0]
 
@@ -417,6 +426,11 @@ def extract_windows(
     """
     if extractor is None:
         extractor = Extractor(model, layer, spec=spec, device=device, precision=precision)
+    if not is_plain(extractor.spec):
+        raise ValueError(
+            "features along a video are of networks that take RGB frames in a row; this one takes "
+            f"{extractor.spec.describe()}: extract them clip by clip, without windows"
+        )
     rule = make_protocol(
         extractor.spec, "windows", window_seconds, stride_seconds, extractor.model.min_frames
     )
