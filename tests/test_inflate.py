@@ -28,6 +28,8 @@ from vadis.models.inflate import (
     load_image_weights,
     repeated_ends,
 )
+from vadis.models.layers import ImagePart
+from vadis.models.trunks import make_trunk
 
 CLASSES = 10
 
@@ -282,3 +284,46 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     refused = CliRunner().invoke(app, [*arguments[:-1], "c3d", "--out", str(out)])
     assert refused.exit_code == 2
     assert "not made from an image network" in refused.stderr
+
+
+ON_FRAMES = (
+    "tsn_r*",
+    "snippets_*",
+    "lstm_inception",
+    "two_stream_inception",
+    "two_stream_*_vgg16",
+    "two_stream_*_resnet50",
+    "fused3d_inception",
+    "fused_vgg16",
+    "sound_resnet18",
+)
+
+
+@pytest.mark.parametrize("name", sorted({name for names in ON_FRAMES for name in list_models(names)}))
+def test_networks_on_single_frames_start_from_the_image_network(name: str) -> None:
+    """Every part that an image network has takes its weights, in every stream; its classifier is left."""
+    options: dict[str, Any] = {"init_weights": False} if image_name(name) in ("googlenet", "vgg16") else {}
+    options |= {"aux_logits": False} if image_name(name) == "googlenet" else {}
+    with torch.device("meta"):
+        network = torchvision.models.get_model(image_name(name), num_classes=CLASSES, **options)
+        model = create_model(name)
+    report = inflate(model, network.state_dict())
+    parts = {part: module for part, module in model.named_modules() if isinstance(module, ImagePart)}
+    keys = {f"{part}.{key}" for part, module in parts.items() for key in module.state_dict()}
+    assert keys
+    filled = {*report.mapped, *report.resized}
+    assert not {key for key in keys - filled if not key.endswith("num_batches_tracked")}
+    assert set(report.resized) <= set(model.input_weights)
+    assert {key.rpartition(".")[0] for key in report.unused} <= {"fc", "classifier.6"}
+
+
+def test_no_one_file_starts_parts_of_two_image_networks() -> None:
+    model = create_model("tsn_r18", tiny=True)
+    model.add_module("other", make_trunk("inception", tiny=True))
+    with pytest.raises(InflationError, match=r"several image networks \(googlenet, resnet18\)"):
+        correspondence(model)
+
+
+def test_an_image_network_that_torchvision_has_not() -> None:
+    with pytest.raises(InflationError, match=r"bninception is neither.*vadis weights inflate FILE"):
+        load_image_weights(image_name("tsn_bninception"))

@@ -16,11 +16,11 @@ the first and last frame repeated instead (`repeated_ends`) it holds everywhere.
 
 `vadis.models.image_keys` says for each family how our keys are spelled in the image network: ResNets,
 GoogLeNet and ViT-B/16 in torchvision's spelling (timm's is the same for ResNets, and is understood for ViT);
-networks that look at single frames hold a `Trunk` that says it itself. For the widths of ResNeXt3D there is timm's
-resnext101_32x4d only, and for 200 layers its resnet200: give their files.
-The R3D family has no first pooling, so its answer to a boring video is that of a ResNet without one. What no
-image network of these has the filters of is not started so: C3D, R(2+1)D and CSN (other widths), ARTNet,
-MFNet, ECO (its image part is BN-Inception) and the pseudo-3D Xceptions.
+networks that look at single frames hold a `Trunk` that says it itself. For the widths of ResNeXt3D there is
+timm's resnext101_32x4d only, and for 200 layers its resnet200: give their files. The R3D family has no first
+pooling, so its answer to a boring video is that of a ResNet without one. Of ECO the image part starts so, from
+BN-Inception. What no image network of these has the filters of is not started: C3D, R(2+1)D and CSN (other
+widths), ARTNet, MFNet and the pseudo-3D Xceptions.
 
 Sources: Carreira and Zisserman (arXiv:1705.07750) sec. 2.2; Wang et al., Non-local Neural Networks
 (arXiv:1711.07971) sec. 4.1; Qiu et al., P3D (arXiv:1711.10305); Bertasius et al., TimeSformer

@@ -12,8 +12,8 @@ from vadis.config import Augment, DataConfig, ModelConfig, OptimConfig, Recipe, 
 
 PAPER = "TSN (arXiv:1608.00859)"
 START = (
-    "torchvision has no BN-Inception: `vadis weights inflate FILE -m tsn_bninception -o OUT` makes a start of "
-    "a file, to be given to `--init`. "
+    "torchvision has no BN-Inception: `vadis weights inflate FILE -m tsn_bninception -o OUT` makes a "
+    "start of a file, to be given to `--init`. "
 )
 BIASES = "In the authors' code every bias learns at twice the rate; with us those of the classifier do. "
 SIZE = "They squeeze frames to 340 x 256, we make the short side 256."
