@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_clips import made_dataset
+from made_clips import NUM_FRAMES, SIDE, made_dataset
+from PIL import Image
 from typer.testing import CliRunner
 
 from vadis import cookbook
@@ -239,9 +240,26 @@ def test_a_wrong_wish_is_told(words: list[str], said: str) -> None:
 
 @pytest.fixture(scope="module")
 def bars(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Dataset]:
-    """A training and a validation part of small videos, which have spans, too."""
+    """A training and a validation part of small videos, which have spans and pictures of flow, too."""
     root = tmp_path_factory.mktemp("bars")
-    return with_spans(made_dataset(root, 4)), with_spans(made_dataset(root, 2, "val", 100))
+    parts = (made_dataset(root, 4), made_dataset(root, 2, "val", 100))
+    return with_flow(with_spans(parts[0])), with_flow(with_spans(parts[1]))
+
+
+def with_flow(dataset: Dataset) -> Dataset:
+    """What bars that fall or rise by three pixels a frame look like in flow."""
+    examples = []
+    for example in dataset.examples:
+        folder = Path(dataset.root) / "flow" / example.id
+        folder.mkdir(parents=True)
+        fall = 3 if example.labels[0] == 0 else -3
+        for number in range(1, NUM_FRAMES):
+            for axis, pixels in (("x", 0), ("y", fall)):
+                grey = round(255 * (pixels + 20) / 40)
+                Image.new("L", (SIDE, SIDE), grey).save(folder / f"{axis}_{number:03}.png")
+        patterns = tuple(f"flow/{example.id}/{axis}_*.png" for axis in "xy")
+        examples.append(replace(example, flow=patterns))
+    return replace(dataset, examples=tuple(examples))
 
 
 def with_spans(dataset: Dataset) -> Dataset:

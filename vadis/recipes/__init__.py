@@ -20,17 +20,20 @@ from vadis.recipes import (
     artnet,
     c3d,
     csn,
+    deepvideo,
     eco,
     i3d,
     lgd,
     mfnet,
     nonlocal_net,
     p3d,
+    quo_vadis,
     r2plus1d,
     resnet3d,
     s3d,
     slowfast,
     small,
+    snippets,
     sound,
     stc,
     timesformer,
@@ -190,6 +193,28 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tsn_bninception_hmdb51": tsn.hmdb51,
     "tsn_bninception_hmdb51_flow": tsn.hmdb51_flow,
     "tsn_r50_k400": tsn.kinetics,
+    # DeepVideo
+    "deepvideo_single_sports1m": partial(deepvideo.sports1m, "deepvideo_single"),
+    "deepvideo_early_sports1m": partial(deepvideo.sports1m, "deepvideo_early"),
+    "deepvideo_late_sports1m": partial(deepvideo.sports1m, "deepvideo_late"),
+    "deepvideo_slow_sports1m": partial(deepvideo.sports1m, "deepvideo_slow"),
+    "deepvideo_multires_sports1m": partial(deepvideo.sports1m, "deepvideo_multires"),
+    "deepvideo_fovea_sports1m": partial(deepvideo.sports1m, "deepvideo_fovea"),
+    "deepvideo_context_sports1m": partial(deepvideo.sports1m, "deepvideo_context"),
+    "deepvideo_slow_ucf101_scratch": partial(deepvideo.ucf101, "scratch"),
+    "deepvideo_slow_ucf101_top": partial(deepvideo.ucf101, "top"),
+    "deepvideo_slow_ucf101_top3": partial(deepvideo.ucf101, "top3"),
+    "deepvideo_slow_ucf101_all": partial(deepvideo.ucf101, "all"),
+    # pooling and LSTM
+    "snippets_conv_pooling_sports1m_1f": snippets.single_frame,
+    "snippets_conv_pooling_sports1m_30f": partial(snippets.pooling, 30),
+    "snippets_conv_pooling_sports1m_120f": partial(snippets.pooling, 120),
+    "snippets_lstm_sports1m": snippets.lstm,
+    # the I3D paper's other networks
+    "lstm_inception_k400": partial(quo_vadis.kinetics, "lstm_inception"),
+    "two_stream_inception_k400": partial(quo_vadis.kinetics, "two_stream_inception"),
+    "fused3d_inception_k400": partial(quo_vadis.kinetics, "fused3d_inception"),
+    "two_stream_i3d_k400": quo_vadis.two_stream_i3d,
 }
 """Name -> function that returns the recipe."""
 
@@ -206,6 +231,8 @@ WITHOUT: dict[str, str] = {
     "streams_*": "they learn on features of networks that are trained before; the report gives no numbers",
     "tsn_r18 tsn_r101": "the published ones are BN-Inception and ResNet-50; tsn_r50_k400 is the way",
     "aggregate_*": "they learn on features of networks that are trained before; the report gives no numbers",
+    "snippets_late_pooling snippets_slow_pooling snippets_local_pooling snippets_time_conv": "compared in "
+    "their paper only; train them as snippets_conv_pooling_sports1m_120f",
 }
 """Networks without a recipe of their own (shell patterns), and why."""
 
