@@ -216,16 +216,19 @@ class AverageOfStreams(VideoModel):
         self.input_weights = tuple(f"{head}.weight" for head in self.heads)
         self.num_classes = num_classes
 
-    def forward(self, clips: Mapping[str, Tensor]) -> Tensor:
-        """Average the scores of the streams. clips: tensor_BCTHW by stream, H = W = 1. Returns logits_BK."""
-        check_parts(self, clips)
-        return torch.stack([stream(clips[name]) for name, stream in self.streams.items()]).mean(dim=0)
+    def forward(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor:
+        """Average the scores of the streams.
 
-    def forward_features(self, clips: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What went in. clips: tensor_BCTHW by stream. Returns feature_BDTHW by stream, the same."""
-        check_parts(self, clips)
+        clips_BCTHW: tensor_BCTHW by stream, H = W = 1. Returns logits_BK.
+        """
+        check_parts(self, clips_BCTHW)
+        return torch.stack([stream(clips_BCTHW[name]) for name, stream in self.streams.items()]).mean(dim=0)
+
+    def forward_features(self, clips_BCTHW: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What went in. clips_BCTHW: tensor_BCTHW by stream. Returns feature_BDTHW by stream, the same."""
+        check_parts(self, clips_BCTHW)
         return {
-            name: self.streams.get_submodule(name).forward_features(clips[name])  # type: ignore[operator]
+            name: self.streams.get_submodule(name).forward_features(clips_BCTHW[name])  # type: ignore[operator]
             for name in self.spec.parts
         }
 
@@ -279,20 +282,20 @@ class TcpOfStreams(VideoModel):
         self.head = nn.Linear(channels, num_classes)
         self.reset_head(num_classes)
 
-    def forward(self, clips: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor:
         """Score videos by the features of their clips in all streams.
 
-        clips: tensor_BCTHW by stream, as many T of each, H = W = 1. Returns logits_BK.
+        clips_BCTHW: tensor_BCTHW by stream, as many T of each, H = W = 1. Returns logits_BK.
         """
-        return self.head(self.dropout(_pooled(self.forward_features(clips), self.pool)))
+        return self.head(self.dropout(_pooled(self.forward_features(clips_BCTHW), self.pool)))
 
-    def forward_features(self, clips: Mapping[str, Tensor]) -> Tensor:
-        """What the convolutions find in all streams. clips: as for `forward`.
+    def forward_features(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor:
+        """What the convolutions find in all streams. clips_BCTHW: as for `forward`.
 
         Returns feature_BDTHW: T halved, rounded up, H = W = 1.
         """
-        check_parts(self, clips)
-        found = {name: clips[name] for name in self.spec.parts}
+        check_parts(self, clips_BCTHW)
+        found = {name: clips_BCTHW[name] for name in self.spec.parts}
         for name, clip_BCTHW in found.items():
             _check_shape(clip_BCTHW, self.spec.parts[name].channels, f"{type(self).__name__}, {name}")
         lengths = {name: clip_BCTHW.shape[2] for name, clip_BCTHW in found.items()}

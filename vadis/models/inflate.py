@@ -18,7 +18,7 @@ the first and last frame repeated instead (`repeated_ends`) it holds everywhere.
 GoogLeNet and ViT-B/16 in torchvision's spelling (timm's is the same for ResNets, and is understood for ViT);
 networks that look at single frames hold a `Trunk` that says it itself. For the widths of ResNeXt3D there is
 timm's resnext101_32x4d only, and for 200 layers its resnet200: give their files. The R3D family has no first
-pooling, so its answer to a boring video is that of a ResNet without one. Of ECO the image part starts so, from
+pooling, so its answer to a boring video is that of a ResNet without one. ECO's image part starts so, from
 BN-Inception. What no image network of these has the filters of is not started: C3D, R(2+1)D and CSN (other
 widths), ARTNet, MFNet and the pseudo-3D Xceptions.
 
@@ -274,18 +274,20 @@ def load_image_weights(source: str | Path) -> dict[str, Tensor]:
     """The state_dict of an image network: torchvision's ("resnet50", "resnet50.IMAGENET1K_V2") or a file's.
 
     A name is fetched by torchvision's own table and kept in torch's cache; a file is .pth, .pt (tensors
-    only, no code is run) or .safetensors. Raises InflationError that says what to do.
+    only, no code is run), .safetensors, or MatConvNet's .mat. Raises InflationError that says what to do.
     """
     text = str(source)
     if Path(text).suffix in (".pth", ".pt", ".bin", ".safetensors"):
         return _read(Path(text))
+    if Path(text).suffix == ".mat":
+        return _read_mat(Path(text))
     import torchvision.models
 
     name, _, tag = text.partition(".")
     if name not in torchvision.models.list_models(module=torchvision.models):
         raise InflationError(
-            f"{text} is neither a file (.pth, .pt, .safetensors) nor a network of torchvision; for other "
-            "networks `vadis weights inflate FILE --model NAME` makes a start from its file"
+            f"{text} is neither a file (.pth, .pt, .safetensors, .mat) nor a network of torchvision; for "
+            "others `vadis weights inflate FILE --model NAME` makes a start from its file"
         )
     choices = torchvision.models.get_model_weights(name)
     if tag and tag not in choices.__members__:
@@ -297,6 +299,17 @@ def load_image_weights(source: str | Path) -> dict[str, Tensor]:
         raise InflationError(
             f"{chosen.url} cannot be fetched ({error}); fetch it on another machine and give the file"
         ) from error
+
+
+def _read_mat(path: Path) -> dict[str, Tensor]:
+    from vadis.models.layouts.matconvnet import image_state
+    from vadis.models.matconvnet import MatError, read_matconvnet
+
+    try:
+        arrays = image_state(read_matconvnet(path))
+    except (MatError, OSError) as error:
+        raise InflationError(f"{path} cannot be read: {error}") from error
+    return {key: torch.from_numpy(array) for key, array in arrays.items()}
 
 
 def _read(path: Path) -> dict[str, Tensor]:
