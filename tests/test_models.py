@@ -373,9 +373,10 @@ def test_export(name: str) -> None:
 
 @pytest.mark.slow
 @KINDS
-def test_compiles_to_one_graph(name: str) -> None:
+def test_compiles_to_one_graph(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forward and backward through the tracer, no graph break; the real compiler is another test."""
     torch._dynamo.reset()
+    monkeypatch.setattr(torch._dynamo.config, "allow_rnn", True)  # LSTMs, which it leaves out by itself
     model = without_chance(tiny_model(name))
     clip = random_clip(model.spec)
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from made_clips import NUM_FRAMES, SIDE, made_dataset
+from numbered import write_numbered
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -262,6 +263,13 @@ def with_flow(dataset: Dataset) -> Dataset:
     return replace(dataset, examples=tuple(examples))
 
 
+def with_sound(dataset: Dataset, folder: Path) -> Dataset:
+    """Other films, each with a tone, in the places of these."""
+    for example in dataset.examples:
+        write_numbered(folder / example.video, 20, audio=True)
+    return replace(dataset, root=str(folder))
+
+
 def with_spans(dataset: Dataset) -> Dataset:
     """Each label for 0.2 seconds in the middle of its video, for losses that ask frame by frame."""
     examples = tuple(
@@ -278,6 +286,8 @@ def test_a_recipe_trains(
     monkeypatch.setattr(journal, "draw_curves", lambda *arguments: None)  # most of a short run's time
     recipe = make_recipe(name)
     train_set, validation = bars
+    if create_model(recipe.model.name, tiny=True, **recipe.model.options).spec.modality == "audio":
+        train_set, validation = (with_sound(part, tmp_path) for part in bars)
     result = train(train_set, smoke_recipe(recipe), tmp_path / "run", validation=validation)
     assert result.steps == 2
     assert math.isfinite(result.history[-1]["train_loss"])

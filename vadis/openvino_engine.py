@@ -103,6 +103,10 @@ def import_openvino() -> Any:
 
 
 def convert_openvino(model: nn.Module, shape_BCTHW: Sequence[int]) -> Any:
+    """OpenVINO's own network (in memory, not compiled), which takes clips as a decoder gives them: NDHWC.
+
+    shape_BCTHW: the clips it is converted for.
+    """
     openvino = import_openvino()
     training = [module for module in model.modules() if module.training]
     model.eval()

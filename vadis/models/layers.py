@@ -225,7 +225,7 @@ class LocalResponseNorm(nn.Module):
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def forward(self, x_BC: Tensor) -> Tensor:
-        """x_BC: channels second, any axes after them. Returns the same shape."""
+        """x_BC: channels second, any axes after them. Returns x_BC, of the same shape."""
         squares = x_BC.square().flatten(2).unsqueeze(1)  # channels as rows of a picture
         mean = F.avg_pool2d(squares, (self.size, 1), stride=1, padding=(self.size // 2, 0))
         scale = (self.k + self.alpha * mean).pow(self.beta)

@@ -32,14 +32,14 @@ Tensors = Tensor | dict[str, Tensor]
 
 
 def each(function: Callable[[Tensor], Tensor], tensors: Tensors) -> Tensors:
-    """`function` of the tensor, or of each of them."""
+    """`function` of the tensor (of any shape), or of each of them by name."""
     if isinstance(tensors, Tensor):
         return function(tensors)
     return {name: function(tensor) for name, tensor in tensors.items()}
 
 
 def leader(tensors: Tensors) -> Tensor:
-    """The tensor, or the first of them: what all of them have in common can be read off it."""
+    """The tensor, or the first of them (any shape): what all have in common can be read off it."""
     return tensors if isinstance(tensors, Tensor) else next(iter(tensors.values()))
 
 
