@@ -372,7 +372,10 @@ def deepvideo_fovea(
     crop: int | None = None,
     dropout: float = 0.5,
 ) -> MultiResolution:
-    """The fovea stream alone: it sees the middle half of each side. Options: see `deepvideo_multires`."""
+    """The fovea stream alone: it sees the middle half of each side, 89 pixels of 178.
+
+    Options: see `deepvideo_multires`.
+    """
     return _streams(("fovea",), num_classes, in_channels, tiny, crop, dropout)
 
 

@@ -209,26 +209,26 @@ class Fused3d(VideoModel):
         self.head = nn.Linear(width, num_classes)
         self.reset_head(num_classes)
 
-    def forward(self, clips: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor:
         """Score a batch of clips of both modalities.
 
-        clips: {"rgb": tensor_BCTHW, "flow": tensor_BCTHW}, as many positions in time of each. Returns
+        clips_BCTHW: {"rgb": tensor_BCTHW, "flow": tensor_BCTHW}, as many positions in time of each. Returns
         logits_BK.
         """
-        pooled = F.max_pool3d(self.forward_features(clips), 3, stride=2, padding=1)
+        pooled = F.max_pool3d(self.forward_features(clips_BCTHW), 3, stride=2, padding=1)
         return self.head(self.dropout(pooled.mean(dim=(2, 3, 4))))
 
-    def forward_features(self, clips: Mapping[str, Tensor]) -> Tensor:
-        """The joined map, after ReLU. clips: as for `forward`. Returns feature_BDTHW, D = 512."""
-        check_parts(self, clips)
+    def forward_features(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor:
+        """The joined map, after ReLU. clips_BCTHW: as for `forward`. Returns feature_BDTHW, D = 512."""
+        check_parts(self, clips_BCTHW)
         maps = []
         for name, trunk in (("rgb", self.rgb), ("flow", self.flow)):
-            check_clip(self, clips[name], part=name, min_pixels=trunk.min_pixels)
-            maps.append(by_frame(trunk, clips[name]))
+            check_clip(self, clips_BCTHW[name], part=name, min_pixels=trunk.min_pixels)
+            maps.append(by_frame(trunk, clips_BCTHW[name]))
         if maps[0].shape[2:] != maps[1].shape[2:]:
             raise ValueError(
                 "Fused3d takes as many positions and pixels of both, got rgb "
-                f"{tuple(clips['rgb'].shape[2:])} and flow {tuple(clips['flow'].shape[2:])}"
+                f"{tuple(clips_BCTHW['rgb'].shape[2:])} and flow {tuple(clips_BCTHW['flow'].shape[2:])}"
             )
         return F.relu(self.fusion(torch.cat(maps, dim=1)))
 
@@ -253,37 +253,37 @@ class TwoStreamI3d(VideoModel):
         self.spec = join_specs({"rgb": self.rgb.spec, "flow": self.flow.spec})
         self.num_classes = num_classes
 
-    def forward(self, clips: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor:
         """Score a batch of clips of both modalities: the sum of both streams' logits.
 
-        clips: {"rgb": tensor_BCTHW, "flow": tensor_BCTHW}, each as `i3d_inception` takes it. Returns
+        clips_BCTHW: {"rgb": tensor_BCTHW, "flow": tensor_BCTHW}, each as `i3d_inception` takes it. Returns
         logits_BK. Paper: section 2.4.
         """
-        return self.join_scores(self.forward_heads(clips))
+        return self.join_scores(self.forward_heads(clips_BCTHW))
 
-    def forward_heads(self, clips: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward_heads(self, clips_BCTHW: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What each stream says by itself, each with a loss of its own in training.
 
-        clips: as for `forward`. Returns a logits_BK for each modality.
+        clips_BCTHW: as for `forward`. Returns a logits_BK for each modality.
         """
-        check_parts(self, clips)
-        return {"rgb": self.rgb(clips["rgb"]), "flow": self.flow(clips["flow"])}
+        check_parts(self, clips_BCTHW)
+        return {"rgb": self.rgb(clips_BCTHW["rgb"]), "flow": self.flow(clips_BCTHW["flow"])}
 
     def join_scores(self, logits: Mapping[str, Tensor]) -> Tensor:
         """From what `forward_heads` gives to the logits_BK of `forward`."""
         return logits["rgb"] + logits["flow"]
 
-    def forward_dense(self, clips: Mapping[str, Tensor]) -> Tensor:
-        """Score every position in time, 8 frames apart. clips: as for `forward`. Returns logits_BTK."""
-        check_parts(self, clips)
-        return self.rgb.forward_dense(clips["rgb"]) + self.flow.forward_dense(clips["flow"])
+    def forward_dense(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor:
+        """Score every position in time, 8 frames apart. clips_BCTHW: as for `forward`. Returns logits_BTK."""
+        check_parts(self, clips_BCTHW)
+        return self.rgb.forward_dense(clips_BCTHW["rgb"]) + self.flow.forward_dense(clips_BCTHW["flow"])
 
-    def forward_features(self, clips: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The last map of each stream. clips: as for `forward`. Returns a feature_BDTHW for each modality."""
-        check_parts(self, clips)
+    def forward_features(self, clips_BCTHW: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The last map of each stream. clips_BCTHW: as for `forward`. Returns a feature_BDTHW for each."""
+        check_parts(self, clips_BCTHW)
         return {
-            "rgb": self.rgb.forward_features(clips["rgb"]),
-            "flow": self.flow.forward_features(clips["flow"]),
+            "rgb": self.rgb.forward_features(clips_BCTHW["rgb"]),
+            "flow": self.flow.forward_features(clips_BCTHW["flow"]),
         }
 
     def reset_head(self, num_classes: int) -> None:
