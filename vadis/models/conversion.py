@@ -28,6 +28,7 @@ import torch
 
 from vadis.models import MODELS
 from vadis.models.layouts import LAYOUTS, Arrays, LayoutError, to_ours
+from vadis.models.matconvnet import MAGIC, MAGIC_HDF5, MatError, read_matconvnet
 from vadis.models.tensorflow_bundle import BundleError, bundle_prefix, read_bundle
 
 MAX_FILE_BYTES = 4 * 2**30
@@ -377,7 +378,8 @@ def read_archive_member(archive: Path, member: str) -> bytes:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint, telling its kind by content.
 
-    Kinds: safetensors, PyTorch (zip or legacy), a pickle of arrays, a TensorFlow bundle (any of its files).
+    Kinds: safetensors, PyTorch (zip or legacy), a pickle of arrays, MatConvNet's .mat, a TensorFlow bundle
+    (any of its files).
     Raises CheckpointError for what is none of them, is broken, or holds more than arrays.
     """
     prefix = bundle_prefix(path)
@@ -399,7 +401,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         return read_torch(path)
     if head[:1] == b"\x80":
         return read_pickle(path.read_bytes())
-    raise CheckpointError("it is none of safetensors, PyTorch, a pickle of arrays or a TensorFlow bundle")
+    if head.startswith((MAGIC, MAGIC_HDF5)):
+        return Checkpoint(read_matconvnet(path))
+    raise CheckpointError(
+        "it is none of safetensors, PyTorch, a pickle of arrays, a TensorFlow bundle or MatConvNet's .mat"
+    )
 
 
 def expected_shapes(model: str, num_classes: int, options: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -487,7 +493,7 @@ def main() -> int:
     try:
         bound_resources(input_bytes(Path(request["file"])), request["seconds"])
         answer = convert(request)
-    except (CheckpointError, LayoutError, BundleError) as error:
+    except (CheckpointError, LayoutError, BundleError, MatError) as error:
         answer = {"error": str(error)}
     except MemoryError:
         answer = {"error": "it asks for more memory than a checkpoint of its size can need"}

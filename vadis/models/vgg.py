@@ -164,7 +164,7 @@ class Vgg(Trunk):
         """
         super().__init__()
         self.kind = kind
-        self.images = "vgg16" if kind == "vgg16" else ""
+        self.images = kind
         table = layer_table(kind, tiny, without)
         self.names = [*table, "fc6", "fc7"]
         last = [name for name, row in table.items() if isinstance(row, Conv)][-1]

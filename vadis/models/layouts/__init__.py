@@ -10,6 +10,7 @@ from vadis.models.layouts.eco import ECO
 from vadis.models.layouts.howto100m import HOWTO100M
 from vadis.models.layouts.i3d import I3D
 from vadis.models.layouts.kylemin import KYLEMIN
+from vadis.models.layouts.matconvnet import MATCONVNET
 from vadis.models.layouts.mfnet import MFNET
 from vadis.models.layouts.mmaction2 import MMACTION2
 from vadis.models.layouts.optimization_planning import OPTIMIZATION_PLANNING
@@ -68,6 +69,7 @@ LAYOUTS: dict[str, Layout] = {
         *PYSLOWFAST,
         VIDEO_NONLOCAL_NET,
         PYSLOWFAST_C2D,
+        *MATCONVNET,
         OURS,
     )
 }

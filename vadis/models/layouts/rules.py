@@ -185,13 +185,14 @@ def _convert(arrays: Arrays, layout: Layout, prefix: str, shapes: Shapes) -> Imp
             ours[key] = _floats(layout, prefix + bare, array)
     if layout.adapt is not None:
         ours = layout.adapt(ours)
-    if "head.weight" not in ours:
+    head = next((key for key in ours if key == "head.weight" or key.endswith(".head.weight")), "head.weight")
+    if head not in ours:
         raise _MisfitError(
             len(arrays),
             f"the checkpoint looks like {layout.name} but has no classifier: head.weight is missing; "
             f"the first unknown keys are {_some(unknown)}",
         )
-    num_classes = int(ours["head.weight"].shape[0])
+    num_classes = int(ours[head].shape[0])
     options = layout.options(theirs)
     expected = _parameters(shapes(num_classes, options))
     if "in_channels" not in options and _sees_flow(ours, expected):
