@@ -13,12 +13,14 @@ import torchvision
 from made_weights import all_by_the_rule, by_the_rule
 from torch import Tensor, nn
 
+from vadis.config import DataConfig, ModelConfig, Recipe
 from vadis.models import VideoModel, create_model, weights
 from vadis.models.conversion import expected_shapes
 from vadis.models.inflate import InflationError, boring_video_difference, image_name, inflate
 from vadis.models.layouts import LAYOUTS, Imported, LayoutError, to_ours
 from vadis.models.tsn import Consensus, Tsn
 from vadis.training.optimisers import set_training
+from vadis.training.start import build_network
 
 GOLDEN = Path(__file__).parent / "golden" / "parity"
 VOTES = ("average", "max", "weighted", "top_k", "attention")
@@ -335,3 +337,24 @@ def test_mmaction2(channels: int, options: dict[str, Any]) -> None:
     if channels == 3:
         parameters = sum(value.size for key, value in found.arrays.items() if "running" not in key)
         assert parameters == 24_327_632, "mmaction2's table"
+
+
+def test_a_run_on_flow_starts_from_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = torchvision.models.resnet18()
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "vadis.models.inflate.load_image_weights",
+        lambda source: asked.append(source) or network.state_dict(),
+    )
+    config = ModelConfig(name="tsn_r18", init="imagenet", dropout=0.7, options={"in_channels": 2})
+    model = build_network(Recipe(model=config, data=DataConfig(num_frames=7)), ("walk", "run"))
+    assert asked == ["resnet18"]
+    assert (model.spec.num_frames, model.spec.channels, model.spec.modality) == (7, 10, "flow")
+    torch.testing.assert_close(
+        model.get_parameter("trunk.stem.conv.weight"),
+        network.conv1.weight.mean(1, True).expand(-1, 10, -1, -1),
+    )
+    torch.testing.assert_close(
+        model.get_parameter("trunk.stages.3.1.conv2.weight"), network.get_parameter("layer4.1.conv2.weight")
+    )
