@@ -16,7 +16,7 @@ ROOT = Path(vadis.__file__).parent
 LEVELS = [
     "records",
     "specs",
-    "downloads",
+    "downloads progress",
     "config video metrics models",
     "data recipes folding parity",
     "openvino_engine",

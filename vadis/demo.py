@@ -12,8 +12,6 @@ import importlib.resources
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from vadis.engines import has_fast_bf16
 from vadis.fetching import fetch_if_missing
 from vadis.formats import PredictionWriter
 from vadis.prediction import DEFAULT_MODEL, DEFAULT_THRESHOLD, Predictor
+from vadis.progress import open_bar
 from vadis.records import Dataset, Prediction, Span
 from vadis.video.draw import draw_overlay, draw_timeline
 from vadis.video.truth import draw_truth, share_right
@@ -141,14 +139,14 @@ def tell_story(out: Path, console: Console, size: Size, start: str = DEFAULT_MOD
     began = time.monotonic()
     console.rule("fifteen motions, rendered")
     clips = out / "mocap15"
-    with _bar(console, "clips") as report:
+    with open_bar(Console(stderr=True), "clips") as bar:
         make(
             "mocap15",
             clips,
             clips_per_class=size.clips_per_class,
             size=size.drawn,
             num_frames=size.num_frames,
-            progress=report,
+            progress=bar.update,
         )
     train_set, test_set = read(clips, "train"), read(clips, "test")
     console.print(
@@ -192,7 +190,7 @@ def run_experiments(
     rows, model = [], out / "motions.safetensors"
     for number, item in enumerate(EXPERIMENTS):
         began = time.monotonic()
-        with _bar(console, item.title) as report:
+        with open_bar(Console(stderr=True), item.title) as bar:
             if item.network:
                 small = Setup(
                     num_frames=item.num_frames,
@@ -204,11 +202,19 @@ def run_experiments(
                 )
                 folder = out / "runs" / item.network
                 outcome = run_trained(
-                    "original", parse_start(item.network), train_set, test_set, folder, small, progress=report
+                    "original",
+                    parse_start(item.network),
+                    train_set,
+                    test_set,
+                    folder,
+                    small,
+                    progress=bar.update,
                 )
             else:
                 trunk = make_trunk(parse_start(start), train_set.class_names, views)
-                outcome = run_linear(trunk, train_set, test_set, views, control=item.control, progress=report)
+                outcome = run_linear(
+                    trunk, train_set, test_set, views, control=item.control, progress=bar.update
+                )
         low, high = outcome.metrics["intervals"]["top1"]
         row = {
             "experiment": item.title,
@@ -244,16 +250,6 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         lines.append(f"| {row['experiment']} | {row['top1']:.0%} | {_interval(row)} | {row['asks']} |")
     return "\n".join(lines) + "\n"
-
-
-@contextmanager
-def _bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar that goes when it is done; inside, a function of (done, total)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    shown = Console(stderr=True)
-    with Progress(*columns, console=shown, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def write_results(prediction: Prediction, out: Path, threshold: float, num_classes: int) -> dict[str, Path]:

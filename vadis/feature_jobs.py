@@ -10,13 +10,11 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from vadis.data import lists
 from vadis.data.scan import open_dataset, recognise
@@ -32,6 +30,7 @@ from vadis.features import Extractor, extract_features, extract_windows, open_mo
 from vadis.fetching import fetch_if_missing
 from vadis.formats.table import spell_out
 from vadis.models import create_model
+from vadis.progress import Bar, Bars, open_bars
 from vadis.records import Dataset, VideoError
 from vadis.video.find import find_videos
 from vadis.windows import make_protocol
@@ -115,11 +114,11 @@ def run_extract(job: ExtractJob) -> int:
     )
     tally = _Tally()
     try:
-        with _bar(console) as bar:
+        with open_bars(console) as bars:
             for dataset in datasets:
-                _extract_dataset(job, extractor, dataset, protocol, bar, tally)
+                _extract_dataset(job, extractor, dataset, protocol, bars, tally)
             if videos:
-                _extract_videos(job, extractor, videos, bar, tally)
+                _extract_videos(job, extractor, videos, bars, tally)
     except KeyboardInterrupt:
         console.print(f"stopped; {_count(tally)} are kept; the same command goes on")
         return 130
@@ -140,28 +139,15 @@ def _find_datasets(job: ExtractJob) -> Iterator[Dataset]:
             yield open_dataset(root, job.name, split.strip() or None)
 
 
-@contextmanager
-def _bar(console: Console) -> Iterator[Progress]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns,
-        console=console,
-        transient=True,
-        redirect_stdout=False,
-        disable=console.quiet or not console.is_terminal,
-    ) as bar:
-        yield bar
-
-
 def _extract_dataset(
-    job: ExtractJob, extractor: Extractor, dataset: Dataset, protocol: str, bar: Progress, tally: _Tally
+    job: ExtractJob, extractor: Extractor, dataset: Dataset, protocol: str, bars: Bars, tally: _Tally
 ) -> None:
-    task = bar.add_task(dataset.split, total=len(dataset.examples))
+    bar = bars.add(dataset.split, len(dataset.examples))
 
     def show(done: int, total: int) -> None:
         if job.asked_to_stop():
             raise KeyboardInterrupt
-        bar.update(task, completed=done, total=total)
+        bar.update(done, total)
 
     features = extract_features(
         extractor.model,
@@ -186,16 +172,16 @@ def _extract_dataset(
 
 
 def _extract_videos(
-    job: ExtractJob, extractor: Extractor, videos: list[str], bar: Progress, tally: _Tally
+    job: ExtractJob, extractor: Extractor, videos: list[str], bars: Bars, tally: _Tally
 ) -> None:
     rule = make_protocol(
         extractor.spec, WINDOWS, job.window_seconds, job.stride_seconds, extractor.model.min_frames
     )
-    task = bar.add_task("videos", total=len(videos))
+    bar = bars.add("videos", len(videos))
     names: set[str] = set()
     for video in videos:
         target = Path(job.out) / f"{_new_name(Path(video).stem, names)}.npz"
-        _show_video(job, bar, task, video, 0.0)
+        _show_video(job, bar, video, 0.0)
         try:
             provenance = {
                 **extractor.provenance(rule.describe()),
@@ -207,7 +193,7 @@ def _extract_videos(
                 continue
 
             def show(seconds: float, total: float | None, video: str = video) -> None:
-                _show_video(job, bar, task, video, seconds)
+                _show_video(job, bar, video, seconds)
 
             features_ND, seconds_N2 = extract_windows(
                 extractor.model,
@@ -228,13 +214,13 @@ def _extract_videos(
             tally.written.append(str(target))
             tally.rows.append({"video": video, "file": str(target), "shape": list(features_ND.shape)})
         finally:
-            bar.advance(task)
+            bar.advance()
 
 
-def _show_video(job: ExtractJob, bar: Progress, task: TaskID, video: str, seconds: float) -> None:
+def _show_video(job: ExtractJob, bar: Bar, video: str, seconds: float) -> None:
     if job.asked_to_stop():
         raise KeyboardInterrupt
-    bar.update(task, description=f"{spell_out(Path(video).name)[-40:]}: {seconds:.0f} s")
+    bar.say(f"{spell_out(Path(video).name)[-40:]}: {seconds:.0f} s")
 
 
 def _new_name(stem: str, names: set[str]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vadis.models.weights import WEIGHTS, find_weights, is_pulled, pull
+from vadis.progress import open_bar
 
 
 def pull_in_view(name: str, *, force: bool = False, quiet: bool = False) -> Path:
@@ -21,19 +21,8 @@ def pull_in_view(name: str, *, force: bool = False, quiet: bool = False) -> Path
         markup=False,
         soft_wrap=True,
     )
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=quiet or not console.is_terminal,
-    ) as bar:
-        task = bar.add_task(name, total=None)
-        return pull(
-            name, force=force, progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
+    with open_bar(console, name, in_bytes=True) as bar:
+        return pull(name, force=force, progress=bar.update)
 
 
 def fetch_if_missing(model: str, *, quiet: bool = False) -> None:

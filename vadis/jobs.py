@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vadis.fetching import fetch_if_missing
 from vadis.formats import RESUMABLE, PredictionWriter, format_for, read_finished, use_utf8
 from vadis.formats.table import spell_out
 from vadis.prediction import DEFAULT_MODEL, Predictor, cut_spans
+from vadis.progress import open_bars
 from vadis.records import STRANGER_LIMITS, Limits, Prediction, VideoError
 from vadis.video.draw import draw_overlay, draw_timeline
 from vadis.video.find import find_videos
@@ -175,24 +175,14 @@ def _first_line(predictor: Predictor, engine: Engine, protocol: str) -> str:
 def _predict(
     job: PredictJob, predictor: Predictor, videos: list[str], console: Console
 ) -> Iterator[Prediction]:
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[where]}", markup=False),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        redirect_stdout=False,  # that is for data
-        disable=job.quiet or not console.is_terminal,
-    ) as bar:
-        files = bar.add_task("videos", total=len(videos), where="")
+    with open_bars(console) as bars:
+        files = bars.add("videos", len(videos))
 
         def show(video: str, done: float, total: float | None) -> None:
             if job.asked_to_stop():
                 raise KeyboardInterrupt
             share = f" of {total:.0f} s" if total else ""
-            bar.update(files, where=f"{spell_out(Path(video).name)[-40:]}: {done:.0f} s{share}")
+            files.say(f"{spell_out(Path(video).name)[-40:]}: {done:.0f} s{share}")
 
         results = predictor.predict_many(
             videos,
@@ -207,12 +197,9 @@ def _predict(
             progress=show,
         )
         for prediction in results:
-            if not bar.disable:
-                bar.stop()  # the caller may print a table, and both may be on the same terminal
-            yield prediction
-            if not bar.disable:
-                bar.start()
-            bar.advance(files)
+            with bars.hidden():  # the caller may print a table, and both may be on the same terminal
+                yield prediction
+            files.advance()
 
 
 class _Beside:

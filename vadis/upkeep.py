@@ -11,13 +11,11 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vadis.data.checking import STATUSES, Checked, check_videos, read_manifest
 from vadis.data.leaks import find_leaks
@@ -28,6 +26,7 @@ from vadis.data.shards import LIST_NAME, write_shards
 from vadis.data.splitting import shares_sources, split_dataset
 from vadis.data.statistics import describe_dataset, draw_statistics
 from vadis.formats.table import spell_out
+from vadis.progress import open_bar
 from vadis.records import DataError, Dataset
 from vadis.video.find import find_videos
 from vadis.video.write import write_png
@@ -59,11 +58,11 @@ def run_check(
     if not videos:
         raise DataError(f"{path}: no videos here")
     tally: Counter[str] = Counter()
-    with _progress(console, "checked", len(videos)) as advance:
+    with open_bar(console, "checked", len(videos)) as bar:
 
         def on_done(row: Checked) -> None:
             tally[row.status] += 1
-            advance()
+            bar.advance()
 
         try:
             rows = check_videos(
@@ -252,20 +251,14 @@ def run_shard(
     """Pack a dataset's videos into tar files; prints the list beside them; returns 0."""
     dataset = open_dataset(path, name, split)
     num_videos = len({example.video for example in dataset.examples})
-    with _progress(Console(stderr=True, quiet=quiet, highlight=False), "packed", num_videos) as advance:
-        written = write_shards(dataset, out, max_bytes=max_bytes, seed=seed, on_done=lambda video: advance())
+    with open_bar(Console(stderr=True, quiet=quiet), "packed", num_videos) as bar:
+        written = write_shards(
+            dataset, out, max_bytes=max_bytes, seed=seed, on_done=lambda video: bar.advance()
+        )
     print(written)
     if any(example.flow for example in dataset.examples):
         print("note: shards hold videos only; flow pictures stay where they are", file=sys.stderr)
     return 0
-
-
-@contextmanager
-def _progress(console: Console, word: str, total: int) -> Iterator[Callable[[], None]]:
-    columns = (TextColumn(word), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(word, total=total)
-        yield lambda: progress.advance(task)
 
 
 def _name(head: str, lines: Sequence[str]) -> None:

@@ -309,18 +309,11 @@ def read(root: str | os.PathLike[str], split: str = "train") -> Dataset:
 def run_make(benchmark: str, out: Path, workers: int | None, quiet: bool, options: dict[str, Any]) -> int:
     """`vadis data make`: write a benchmark with a progress bar on standard error; returns the exit code."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as bar:
-        task = bar.add_task(benchmark, total=None)
-        drawn, kept = make(
-            benchmark,
-            out,
-            workers=workers,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-            **options,
-        )
+    from vadis.progress import open_bar
+
+    with open_bar(Console(stderr=True, quiet=quiet), benchmark) as bar:
+        drawn, kept = make(benchmark, out, workers=workers, progress=bar.update, **options)
     settings = Settings(**_read_manifest(out)["settings"])
     sizes = {part: len(read(out, part).examples) for part in PARTS}
     print(

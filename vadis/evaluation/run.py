@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -39,6 +38,7 @@ from vadis.formats import use_utf8
 from vadis.formats.table import spell_out
 from vadis.models import MODELS, create_model, weights
 from vadis.models.contract import VideoModel
+from vadis.progress import open_bar
 from vadis.records import Dataset, EvaluationCard, VadisError
 from vadis.video.write import part_file
 
@@ -219,7 +219,7 @@ def _evaluate_split(
     if not job.quiet:
         said = f"{model.name} on {dataset.name} {dataset.split}: {len(dataset.examples):,} examples"
         print(spell_out(f"{said}; {protocol.describe()}"), file=sys.stderr)
-    with _progress(job.quiet) as progress, _quiet_loader():
+    with open_bar(Console(stderr=True, quiet=job.quiet), "scored") as bar, _quiet_loader():
         scored = score_dataset(
             model,
             dataset,
@@ -228,7 +228,7 @@ def _evaluate_split(
             precision=job.precision,
             batch_size=job.batch_size,
             workers=job.workers,
-            progress=progress,
+            progress=bar.update,
             columns=match.columns,
             journal=journal,
             asked_to_stop=job.asked_to_stop,
@@ -284,15 +284,6 @@ def write_scores(scored: ScoredDataset, dataset: Dataset, path: Path) -> Path:
     with part_file(path) as part, part.open("wb") as file:
         np.savez_compressed(file, **arrays)
     return path
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    console = Console(stderr=True, quiet=quiet, highlight=False)
-    columns = (TextColumn("scored"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("scored", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 @contextmanager

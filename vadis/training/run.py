@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 import tempfile
@@ -13,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from vadis.config import Recipe, list_fields, override, recipe_from_dict
 from vadis.data.parts import open_parts
@@ -23,6 +21,7 @@ from vadis.fetching import fetch_if_missing
 from vadis.formats import use_utf8
 from vadis.formats.table import spell_out
 from vadis.prediction import DEFAULT_MODEL
+from vadis.progress import open_bars
 from vadis.recipes import default_recipe, make_recipe
 from vadis.records import DataError, Dataset
 from vadis.training.journal import read_run
@@ -89,7 +88,7 @@ def run_train(job: TrainJob) -> int:
     with _folder(job, recipe, processes) as out:
         _say(console, _first_line(recipe, train_sets, out, processes))
         try:
-            with _progress(console) as show:
+            with _watch(console) as show:
                 result = train(
                     train_sets,
                     recipe,
@@ -221,25 +220,19 @@ def _first_line(recipe: Recipe, train_sets: Sequence[Dataset], out: Path, proces
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Callable[[Moment], None]]:
-    """A bar on standard error, with pace and time left; lines now and then where that is no terminal."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[said]}"),
-        console=console,
-        transient=True,
-        redirect_stdout=False,
-        disable=console.quiet or not console.is_terminal,
-    ) as bar:
-        task = bar.add_task("training", total=None, said="")
+def _watch(console: Console) -> Iterator[Callable[[Moment], None]]:
+    """A bar of the steps, with loss and pace, and below it one of the validation that runs or ran last."""
+    with open_bars(console) as bars:
+        steps, validation = bars.add("training"), bars.add("validation")
 
         def show(moment: Moment) -> None:
+            if moment.phase == "validation":
+                validation.update(moment.done, moment.total)
+                return
             said = f"epoch {moment.epoch:.2f}, loss {moment.loss:.4f}, {moment.clips_per_second:.1f} clips/s"
-            if math.isfinite(moment.seconds_left):
-                said += f", {_clock(moment.seconds_left)} left"
-            bar.update(task, description=moment.phase, completed=moment.done, total=moment.total, said=said)
+            steps.update(moment.done, moment.total, remark=said)
+            if validation.begun:
+                validation.restart("validation")
 
         yield show
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from vadis.feature_store import default_cache_folder
 from vadis.fetching import fetch_if_missing
+from vadis.progress import open_bars
 from vadis.transfer.estimate import Estimate, estimate
 from vadis.transfer.grid import Grid, Run, make_plan
 from vadis.transfer.modes import Setup
@@ -101,19 +101,14 @@ def run_transfer(job: TransferJob) -> int:
             print(json.dumps(_plan_json(plan, todo, estimates)))
         return 0
     try:
-        with _bars(console) as bar:
-            runs = bar.add_task("runs", total=len(plan))
-            inner = bar.add_task("", total=None)
+        with open_bars(console) as bars:
+            runs, inner = bars.add("runs", len(plan)), bars.add("")
 
             def show(number: int, total: int, run: Run) -> None:
-                bar.update(runs, completed=number, total=total)
-                bar.reset(inner, total=None, description=run.name[-60:])
+                runs.update(number, total)
+                inner.restart(run.name[-60:])
 
-            rows = study.run(
-                on_run=show,
-                progress=lambda at, total: bar.update(inner, completed=at, total=total),
-                asked_to_stop=job.asked_to_stop,
-            )
+            rows = study.run(on_run=show, progress=inner.update, asked_to_stop=job.asked_to_stop)
     except KeyboardInterrupt:
         console.print(f"stopped; {len(study.rows())} of {len(plan)} runs are kept; the same command goes on")
         return 130
@@ -205,22 +200,6 @@ def _plan_json(plan: list[Run], todo: list[Run], estimates: list[Estimate]) -> M
         "estimates": [vars(item) for item in estimates],
         "seconds": sum(item.seconds for item in estimates),
     }
-
-
-def _bars(console: Console) -> Progress:
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    return Progress(
-        *columns,
-        console=console,
-        transient=True,
-        redirect_stdout=False,
-        disable=console.quiet or not console.is_terminal,
-    )
 
 
 def _say_unread(rows: list[dict[str, Any]]) -> int:
