@@ -22,6 +22,7 @@ from vadis.recipes import (
     csn,
     deepvideo,
     eco,
+    fused_streams,
     i3d,
     lgd,
     mfnet,
@@ -38,6 +39,7 @@ from vadis.recipes import (
     stc,
     timesformer,
     tsn,
+    two_stream,
 )
 from vadis.recipes.small import default_recipe
 
@@ -188,6 +190,22 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     # sound
     "sound_resnet18_k400": sound.mmaction2,
     # TSN
+    # two streams, and their fusion
+    "two_stream_spatial_vggm_ucf101": two_stream.spatial,
+    "two_stream_spatial_vggm_ucf101_all": partial(two_stream.spatial, "all"),
+    "two_stream_spatial_vggm_ucf101_scratch": partial(two_stream.spatial, "scratch"),
+    "two_stream_temporal_vggm_ucf101": two_stream.temporal,
+    "two_stream_temporal_vggm_hmdb51": two_stream.temporal_hmdb51,
+    "two_stream_temporal_vggm_hmdb51_union": partial(two_stream.temporal_hmdb51, "union"),
+    "two_stream_spatial_vgg16_ucf101": two_stream.spatial_vgg16,
+    "two_stream_temporal_vgg16_ucf101": two_stream.temporal_vgg16,
+    "fused_vgg16_ucf101": fused_streams.ucf101,
+    "fused_vgg16_hmdb51": fused_streams.hmdb51,
+    "fused_vgg16_3d_pool_ucf101": partial(fused_streams.ucf101, "fused_vgg16_3d_pool", 89.64),
+    "fused_vgg16_3d_pool_hmdb51": partial(fused_streams.hmdb51, "fused_vgg16_3d_pool", 57.58),
+    "fused_vgg16_2d_ucf101": partial(fused_streams.ucf101, "fused_vgg16_2d", 89.35),
+    "fused_vgg16_2d_hmdb51": partial(fused_streams.hmdb51, "fused_vgg16_2d", 56.93),
+    # TSN
     "tsn_bninception_ucf101": tsn.ucf101,
     "tsn_bninception_ucf101_flow": tsn.ucf101_flow,
     "tsn_bninception_hmdb51": tsn.hmdb51,
@@ -219,6 +237,10 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 """Name -> function that returns the recipe."""
 
 WITHOUT: dict[str, str] = {
+    "two_stream_vggm two_stream_vgg16": "the paper trains their streams one by one: two_stream_spatial_*, "
+    "two_stream_temporal_*",
+    "two_stream_resnet* two_stream_*al_resnet* two_stream_*al_inception": "the papers' own are on VGG",
+    "fused_vggm_*": "the published code trains the final network only; fused_vgg16_ucf101 is the way",
     "i3d_inception_flow": "training reads RGB; the schedule of flow is in the README of kinetics-i3d",
     "r2d_34 fr2d_34 r3d_34 mc?_34 rmc?_34": "their paper trains 18 layers of them",
     "r2plus1d_50 r2plus1d_101 r2plus1d_152": "of VMZ's model zoo, which does not say how they were trained",
