@@ -29,7 +29,7 @@ import numpy as np
 
 from vadis.config import Augment, DataConfig, ModelConfig, OptimConfig, Recipe, RunConfig
 from vadis.data.benchmark import make, read
-from vadis.data.shapes import CLASS_GROUPS, CLASS_NAMES, REVERSED_PAIRS
+from vadis.data.shapes import CLASS_GROUPS, CLASS_NAMES, FPS, REVERSED_PAIRS
 from vadis.evaluation import measure, score_dataset
 from vadis.evaluation.measures import wilson_interval
 from vadis.models import MODELS
@@ -127,6 +127,7 @@ def ladder_recipe(network: str, budget: Budget, seed: int) -> Recipe:
     frames = DataConfig(
         num_frames=budget.num_frames,
         frame_stride=1,
+        fps=FPS,  # every frame of the made clips, also for networks that look at one in a second
         size=budget.size,
         crop=budget.size,
         batch_size=budget.batch_size,
