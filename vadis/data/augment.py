@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vadis.specs import ClipSpec
 from vadis.video import transform
+from vadis.video.boxes import crop_boxes, flip_boxes
 
 Labels: TypeAlias = tuple[int, ...]
 Step: TypeAlias = Callable[[Tensor, Labels, torch.Generator], tuple[Tensor, Labels]]
@@ -189,19 +190,45 @@ def cut_views(frames_TCHW: Tensor, size: int, crops: Crops, modality: str = "rgb
     "three" are SlowFast's squares along the longer side, "three_nonlocal" those of the non-local networks,
     which differ by a pixel where the room is odd. "four" are the squares at both ends, each also mirrored.
     """
-    if crops == "none":
-        return [frames_TCHW]
     if modality == "audio":
         return [frames_TCHW] * NUM_CROPS[crops]
+    if crops == "none":
+        return [frames_TCHW]
+    views = []
+    height, width = frames_TCHW.shape[-2:]
+    for left, top, mirrored in _view_places(height, width, size, crops):
+        view = transform.crop(frames_TCHW, left, top, size)
+        views.append(transform.flip_horizontally(view, modality) if mirrored else view)
+    return views
+
+
+def cut_boxes(boxes_N4: Tensor, height: int, width: int, size: int, crops: Crops) -> list[Tensor]:
+    """Where boxes of the clip lie in each of the views that `cut_views` cuts from it, in the same order.
+
+    height, width: of the clip before it is cut, in pixels. Boxes may come to stand out of a view: see
+    `vadis.video.boxes.limit_boxes`.
+    """
+    if crops == "none":
+        return [boxes_N4]
+    views = []
+    for left, top, mirrored in _view_places(height, width, size, crops):
+        moved_N4 = crop_boxes(boxes_N4, left, top, size, full_height=height, full_width=width)
+        views.append(flip_boxes(moved_N4) if mirrored else moved_N4)
+    return views
+
+
+def _view_places(height: int, width: int, size: int, crops: Crops) -> list[tuple[int, int, bool]]:
+    """Left, top and whether it is mirrored, for each view."""
     if crops == "centre":
-        return [transform.centre_crop(frames_TCHW, size)]
+        return [(*transform.centre_offset(height, width, size), False)]
     if crops == "three":
-        return transform.three_crop(frames_TCHW, size)
+        return [(*place, False) for place in transform.three_crop_offsets(height, width, size)]
     if crops == "three_nonlocal":
-        return transform.three_crop(frames_TCHW, size, "nonlocal")
-    if crops == "four":
-        ends = transform.three_crop(frames_TCHW, size)[::2]
-        return [view for end in ends for view in (end, transform.flip_horizontally(end, modality))]
-    if crops == "ten":
-        return transform.ten_crop(frames_TCHW, size, modality)
+        return [(*place, False) for place in transform.three_crop_offsets(height, width, size, "nonlocal")]
+    if crops in ("four", "ten"):
+        if crops == "four":
+            squares = transform.three_crop_offsets(height, width, size)[::2]
+        else:
+            squares = transform.ten_crop_offsets(height, width, size)
+        return [(*place, mirrored) for place in squares for mirrored in (False, True)]
     raise ValueError(f"crops ({crops!r}) must be one of {', '.join(map(repr, get_args(Crops)))}")
