@@ -56,6 +56,7 @@ LADDER: dict[str, Rung] = {
     "deepvideo_early": Rung("frames meet in the first layer"),
     "deepvideo_late": Rung("first and last frame meet in fc6"),
     "deepvideo_slow": Rung("frames meet in three steps"),
+    "two_stream_spatial_vgg16": Rung("VGG-16 on each frame, scores averaged", blind=True),
     "snippets_conv_pooling": Rung("maximum over frames of a map", blind=True),
     "snippets_late_pooling": Rung("maximum over frames of features", blind=True),
     "snippets_slow_pooling": Rung("maximum over windows, then over all"),
