@@ -21,7 +21,7 @@ DIFFERS = (
 
 
 def ucf101(model: str = "fused_vgg16", accuracy: float = 90.4) -> Recipe:
-    """50 passes of 96 videos a step, the rate a tenth after 20, 30 and 40. accuracy: published, in percent."""
+    """50 passes of 96 videos a step, the rate a tenth after 20, 30 and 40. accuracy: published, percent."""
     return Recipe(
         name=f"{model}_ucf101",
         title="Two VGG-16 joined at their last convolution, from ImageNet",
