@@ -379,6 +379,9 @@ def test_compiles_to_one_graph(name: str) -> None:
     model = without_chance(tiny_model(name))
     clip = random_clip(model.spec)
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    if any(isinstance(module, nn.LSTM) for module in model.modules()):
+        # PyTorch's tracer fails on the way back through an LSTM whose input needs no gradient
+        clip = changed(Tensor.requires_grad_, clip)
     with torch._dynamo.config.patch(allow_rnn=True):  # LSTMs, which it leaves out by itself
         found = compiled(clip)
     wanted = model(clip)
