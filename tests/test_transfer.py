@@ -20,6 +20,7 @@ from vadis.features import open_model
 from vadis.models import create_model
 from vadis.models.weights import save_model
 from vadis.records import DataError, Dataset, Example
+from vadis.tables.results import find_results
 from vadis.transfer import linear, modes
 from vadis.transfer.controls import freeze_frame, randomise, shuffle_frames, shuffle_labels
 from vadis.transfer.grid import Grid, Run, make_plan
@@ -393,6 +394,8 @@ def test_a_study_that_is_stopped_goes_on(target: Path, weights_file: Path, tmp_p
     rows = Study(target, grid, tmp_path / "out", setup).run(progress=lambda at, total: again.append(at))
     assert [Run(**row["run"]) for row in rows] == make_plan(grid)
     assert len(again) == 125  # two runs, of 25 + 25 and 50 + 25 videos
+    assert json.loads((tmp_path / "out" / "study.json").read_text())["dataset"] == "shapes"
+    assert {result.dataset for result in find_results(tmp_path / "out")} == {"shapes"}
     job = TransferJob(study, quiet=True, asked_to_stop=lambda: True)
     assert run_transfer(job) == 0  # nothing is left to do
     shutil.rmtree(tmp_path / "out")

@@ -1,8 +1,8 @@
 """A study: a grid of networks, modes, splits, numbers of examples and seeds, run one by one, and resumed.
 
 Each finished run is one line of `runs.jsonl`; what stands there is not run again. A run that was stopped in
-the middle of training goes on from its checkpoint. `study.json` says what all lines have in common, so that a
-folder never holds numbers that cannot be compared.
+the middle of training goes on from its checkpoint. `study.json` says what all lines have in common: the
+dataset by name and by its hash, and the setup, so that a folder never holds numbers that cannot be compared.
 """
 
 from __future__ import annotations
@@ -320,7 +320,8 @@ class Study:
             for key, value in asdict(self.setup).items()
             if key not in ("workers", "threads", "cache_folder", "device")
         }
-        said: dict[str, Any] = {"setup": setup, "data": {}, "source": None}
+        name = splits[self.grid.splits[0]].train.name
+        said: dict[str, Any] = {"dataset": name, "setup": setup, "data": {}, "source": None}
         for number, split in splits.items():
             said["data"][str(number)] = [fingerprint(split.train), fingerprint(split.test)]
         if self.grid.pretrain:
