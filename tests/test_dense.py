@@ -23,7 +23,7 @@ from vadis.evaluation.dense import (
     to_prediction,
 )
 from vadis.metrics.charades import active_moments, localize
-from vadis.models import create_model
+from vadis.models import create_model, weights
 from vadis.models.contract import VideoModel
 from vadis.models.weights import save_model
 from vadis.records import Dataset, Example, Span, VideoError
@@ -278,3 +278,33 @@ def test_predict_dense_on_the_command_line(tmp_path: Path) -> None:
     assert json.loads(gone.stdout)["error"]["kind"] == "not_found"
     refused = CliRunner().invoke(app, [*words, "--resume"])
     assert refused.exit_code == 2
+
+
+def test_predict_dense_as_the_model_was_calibrated(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = create_model("i3d_inception", num_classes=2, tiny=True)
+    model.spec = ClipSpec(num_frames=16, fps=None, size=32, crop=32, value_range=(-1.0, 1.0))
+    plain = save_model(model, tmp_path / "plain.safetensors")
+    kept = weights.load(plain)
+    calibration = {"temperature": 2.0, "threshold": {"score": 0.02}}
+    calibrated = tmp_path / "calibrated.safetensors"
+    weights.save(kept.state, calibrated, {**kept.metadata, "calibration": calibration})
+    path = write_video(tmp_path / "a.mp4", [0] * 20)
+    words = ["predict", path, "--dense", "one", "--format", "jsonl", "--quiet", "--model"]
+
+    def predict(*more: str) -> dict[str, Any]:
+        ran = CliRunner().invoke(app, [*words, *more])
+        assert ran.exit_code == 0, ran.output
+        found: dict[str, Any] = json.loads(ran.stdout)
+        return found
+
+    own, higher = predict(str(calibrated)), predict(str(calibrated), "--threshold", "1")
+    assert len(own["spans"]) == 2  # at 0.02 both of two classes
+    assert higher["spans"] == []
+    assert len(predict(str(plain), "--threshold", "0.02")["spans"]) == 2
+    assert predict(str(plain))["spans"] == predict(str(plain), "--threshold", "0.3")["spans"]
+    odds = [
+        np.log(found["labels"][0]["score"] / found["labels"][1]["score"])
+        for found in (own, predict(str(plain)))
+    ]
+    assert odds[1] == pytest.approx(2 * odds[0], abs=1e-5)

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from vadis.live import LiveJob, RollingWindow, answer_live, feed, read_camera, run_live
-from vadis.models import create_model
+from vadis.models import create_model, weights
+from vadis.models.weights import save_model
 from vadis.prediction import Predictor
 from vadis.records import VideoError
 from vadis.windows import make_protocol
@@ -101,9 +102,32 @@ def test_no_camera_and_no_video_are_clear_errors(capsys: pytest.CaptureFixture[s
     protocol = make_protocol(create_model("i3d_inception", tiny=True).spec)
     with pytest.raises(VideoError, match="camera 97"):
         next(read_camera(97, protocol))
-    from vadis.models.weights import save_model
-
     path = save_model(create_model("i3d_inception", tiny=True, num_classes=3), tmp_path / "m.safetensors")
     job = LiveJob(model=str(path), engine="torch", threads=1, window_seconds=0.4)
     assert run_live(job, io.BytesIO(b"this is no video stream at all")) == 1
     assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "own", "known"), [(None, 0.0, True), (None, 1.0, False), (1.0, 0.0, False), (0.0, 1.0, True)]
+)
+def test_the_threshold_is_the_models_unless_one_is_named(
+    asked: float | None,
+    own: float,
+    known: bool,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    model = create_model("i3d_inception", tiny=True, num_classes=3)
+    path = save_model(model, tmp_path / "m.safetensors")
+    kept = weights.load(path)
+    weights.save(kept.state, path, {**kept.metadata, "calibration": {"threshold": {"score": own}}})
+    frames = [(n / 25, np.zeros((224, 224, 3), np.uint8)) for n in range(10)]
+    monkeypatch.setattr("vadis.live.read_stream", lambda *arguments: iter(frames))
+    job = LiveJob(model=str(path), engine="torch", threads=1, window_seconds=0.4, threshold=asked)
+    assert run_live(job, io.BytesIO()) == 0
+    said = capsys.readouterr().out
+    assert said
+    assert ("none of the known actions" not in said) == known

@@ -15,6 +15,7 @@ from vadis.specs import ClipSpec
 from vadis.video.frames import Frames
 from vadis.video.sample import window_indices
 from vadis.windows import (
+    DEFAULT_THRESHOLD,
     PAPER_FRAMES,
     Cut,
     Protocol,
@@ -22,6 +23,7 @@ from vadis.windows import (
     find_spans,
     make_protocol,
     rank_labels,
+    read_calibration,
     softmax,
 )
 
@@ -109,3 +111,13 @@ def test_spans_are_maximal_runs_at_or_above_the_threshold() -> None:
     ]
     assert spans[0].score == pytest.approx(0.7)
     assert find_spans(windows, 0.95) == ()
+
+
+def test_a_calibration_is_the_models_own() -> None:
+    assert read_calibration(None, "m") == (1.0, DEFAULT_THRESHOLD)
+    assert read_calibration({"temperature": 2}, "m") == (2.0, DEFAULT_THRESHOLD)
+    assert read_calibration({"temperature": 2, "threshold": None}, "m") == (2.0, DEFAULT_THRESHOLD)
+    assert read_calibration({"temperature": 1.5, "threshold": {"score": 0.0}}, "m") == (1.5, 0.0)
+    for wrong in ({"temperature": 0}, {"temperature": math.inf}, {"threshold": {"score": 1.1}}):
+        with pytest.raises(ValueError, match=r"m: a calibration with .* calibrate it again"):
+            read_calibration(wrong, "m")

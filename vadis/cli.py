@@ -158,6 +158,7 @@ class Picture(StrEnum):
     attention = "attention"
     activation = "activation"
     receptive_field = "receptive-field"
+    layers = "layers"
     nlmeans = "nlmeans"
 
 
@@ -293,7 +294,7 @@ def predict(
             top_k=top_k,
             window_seconds=window,
             stride_seconds=stride,
-            threshold=0.3 if threshold is None else threshold,
+            threshold=threshold,
             out=out,
             as_json=output_format in (Format.json, Format.jsonl),
             device=device.value,
@@ -320,7 +321,7 @@ def predict(
             model=model,
             several=dense is DenseKind.several,
             top_k=top_k,
-            threshold=0.3 if threshold is None else threshold,
+            threshold=threshold,
             window_seconds=1.0 if window is None else window,
             out=out,
             format=None if output_format is None else output_format.value,
@@ -594,7 +595,8 @@ def explain(
             metavar="WHAT",
             help="filters: the first layer over time. nonlocal: where a position looks. attention: whom a "
             "TimeSformer's patch asks. activation: what speaks for a class, where and when. receptive-field: "
-            "how far each layer sees. nlmeans: non-local means, and its network form.",
+            "how far each layer sees. layers: frames, pixels, channels by layer. nlmeans: non-local means, "
+            "and its network form.",
         ),
     ],
     model: Annotated[
@@ -622,7 +624,7 @@ def explain(
         typer.Option(help="Which block or layer (default: the paper's; a wrong name lists what there is)."),
     ] = None,
     level: Annotated[
-        int | None, typer.Option(min=1, help="receptive-field: how deep modules are opened up.")
+        int | None, typer.Option(min=1, help="receptive-field, layers: how deep modules are opened up.")
     ] = None,
     local: Annotated[
         bool,

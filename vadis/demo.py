@@ -24,7 +24,7 @@ from rich.table import Table
 from vadis.engines import has_fast_bf16
 from vadis.fetching import fetch_if_missing
 from vadis.formats import PredictionWriter
-from vadis.prediction import DEFAULT_MODEL, DEFAULT_THRESHOLD, Predictor
+from vadis.prediction import DEFAULT_MODEL, Predictor
 from vadis.progress import open_bar
 from vadis.records import Dataset, Prediction, Span
 from vadis.video.draw import draw_overlay, draw_timeline
@@ -120,7 +120,7 @@ def run_demo(video: str | None, out: Path) -> int:
     if video is not None:
         console.rule("its actions")
         prediction = predictor.predict(video, stride_seconds=1.28)
-        files = write_results(prediction, out, DEFAULT_THRESHOLD, predictor.network.num_classes)
+        files = write_results(prediction, out, predictor.threshold, predictor.network.num_classes)
     else:
         files = tell_story(out, console, Size())
     console.rule("where it is")
@@ -167,7 +167,7 @@ def tell_story(out: Path, console: Console, size: Size, start: str = DEFAULT_MOD
     prediction = predictor.predict(str(film), stride_seconds=0.16)
     share = share_right(prediction, truth)
     console.print(f"{share:.0%} of its time is told rightly (chance: {1 / test_set.num_classes:.0%})")
-    files = write_results(prediction, out, DEFAULT_THRESHOLD, test_set.num_classes)
+    files = write_results(prediction, out, predictor.threshold, test_set.num_classes)
     heading = f"Truth against prediction: {share:.0%} of the time right"
     files["truth"] = draw_truth(prediction, truth, out / "truth.png", heading=heading)
     console.print(f"all of it took {(time.monotonic() - began) / 60:.1f} minutes")

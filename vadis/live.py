@@ -21,7 +21,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 
 from vadis.fetching import fetch_if_missing
-from vadis.prediction import DEFAULT_MODEL, DEFAULT_THRESHOLD, Predictor
+from vadis.prediction import DEFAULT_MODEL, Predictor
 from vadis.records import LabelScore, Limits, VideoError
 from vadis.video.decode import stream_frames
 from vadis.windows import Protocol, crop_centre, is_plain, rank_labels
@@ -33,14 +33,17 @@ TimedFrame = tuple[float, np.ndarray]
 
 @dataclass(frozen=True)
 class LiveJob:
-    """One call of `vadis predict --camera N` or `--input -`; times in seconds."""
+    """One call of `vadis predict --camera N` or `--input -`; times in seconds.
+
+    threshold: the score (0 to 1) from which on an action is named; None: the model's, as it was calibrated.
+    """
 
     camera: int | None = None
     model: str = DEFAULT_MODEL
     top_k: int = 5
     window_seconds: float | None = None
     stride_seconds: float | None = None
-    threshold: float = DEFAULT_THRESHOLD
+    threshold: float | None = None
     out: str | None = None
     as_json: bool = False
     device: str = "auto"
@@ -212,6 +215,8 @@ def run_live(job: LiveJob, source: BinaryIO | None = None) -> int:
         f"{predictor.name} on {engine.device} by {engine.name} ({engine.precision}), live: newest "
         f"{protocol.window} frames, again after every {protocol.stride} at {protocol.fps or 25:g} fps\n"
     )
+    threshold = predictor.threshold if job.threshold is None else job.threshold
+    as_json = job.as_json or (job.out or "").endswith((".json", ".jsonl"))
     window, stop = RollingWindow(protocol.window), threading.Event()
     if job.camera is not None:
         frames = read_camera(job.camera, protocol)
@@ -226,7 +231,7 @@ def run_live(job: LiveJob, source: BinaryIO | None = None) -> int:
         stack.callback(stop.set)
         try:
             for answer in answer_live(predictor, window, protocol, job.top_k):
-                out.write(_describe(answer, job) + "\n")
+                out.write(_describe(answer, threshold, as_json) + "\n")
                 out.flush()
         except VideoError as error:
             sys.stderr.write(f"error: {error}\n")
@@ -237,8 +242,8 @@ def run_live(job: LiveJob, source: BinaryIO | None = None) -> int:
     return 0
 
 
-def _describe(answer: LiveAnswer, job: LiveJob) -> str:
-    if job.as_json or (job.out is not None and job.out.endswith((".json", ".jsonl"))):
+def _describe(answer: LiveAnswer, threshold: float, as_json: bool) -> str:
+    if as_json:
         document = {
             "start_seconds": answer.start_seconds,
             "end_seconds": answer.end_seconds,
@@ -251,9 +256,7 @@ def _describe(answer: LiveAnswer, job: LiveJob) -> str:
         }
         return json.dumps(document, ensure_ascii=False, allow_nan=False)
     best = answer.labels[0]
-    name = (
-        best.class_name if best.score >= job.threshold else f"none of the known actions ({best.class_name}?)"
-    )
+    name = best.class_name if best.score >= threshold else f"none of the known actions ({best.class_name}?)"
     return (
         f"{answer.end_seconds:8.2f} s  {best.score:5.2f}  {name:<40}  "
         f"latency {answer.latency_seconds:.2f} s, {answer.frames_dropped} frames left out"

@@ -37,13 +37,13 @@ from vadis.windows import (
     is_plain,
     make_protocol,
     rank_labels,
+    read_calibration,
     window_of,
 )
 
 log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "i3d_inception.k400"
-DEFAULT_THRESHOLD = 0.3
 Progress = Callable[[float, float | None], None]
 
 
@@ -72,7 +72,8 @@ class Predictor:
         self.spec: ClipSpec = self.network.spec
         self.name = self.network.name or type(self.network).__name__
         self.weights_sha256 = self.network.weights_sha256
-        self.temperature, self.threshold = _read_calibration(self.network)
+        calibration = read_calibration(self.network.calibration, self.name)
+        self.temperature, self.threshold = calibration
         self._options: dict[str, Any] = {
             "engine": engine,
             "device": device,
@@ -309,21 +310,6 @@ def _not_in_videos(spec: ClipSpec) -> list[str]:
     """The modalities of a spec that no video file holds."""
     parts = spec.parts.values() or (spec,)
     return [part.modality for part in parts if part.modality not in ("rgb", "rgb_diff", "audio")]
-
-
-def _read_calibration(network: VideoModel) -> tuple[float, float]:
-    """Temperature and threshold of a network: those of its file, else 1 and DEFAULT_THRESHOLD.
-
-    Raises ValueError for numbers that cannot be.
-    """
-    found = network.calibration or {}
-    temperature = float(found.get("temperature", 1.0))
-    threshold = (found.get("threshold") or {}).get("score", DEFAULT_THRESHOLD)
-    if not (0 < temperature < math.inf and 0 <= float(threshold) <= 1):
-        raise ValueError(
-            f"{network.name}: a calibration with temperature {temperature}, threshold {threshold}"
-        )
-    return temperature, float(threshold)
 
 
 def _check_top_k(top_k: int) -> None:

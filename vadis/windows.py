@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from vadis.video.frames import Frames
 from vadis.video.transform import centre_offset
 
 SEGMENTED_SECONDS = 10.0  # the window of networks that look at a few moments of it: a clip of Kinetics
+DEFAULT_THRESHOLD = 0.3  # the score of an answer, where the model was not calibrated
 PAPER_FRAMES = 250  # Quo Vadis (arXiv:1705.07750) tests on all of a 10 s video at 25 fps
 
 
@@ -172,6 +174,23 @@ def rank_labels(logits_K: np.ndarray, class_names: Sequence[str], top_k: int) ->
     scores_K = softmax(logits_K)
     order = np.argsort(-logits_K, kind="stable")[:top_k]
     return tuple(LabelScore(int(k), class_names[k], float(scores_K[k])) for k in order)
+
+
+def read_calibration(found: Mapping[str, Any] | None, name: str) -> tuple[float, float]:
+    """The temperature that logits are divided by, and the score from which on to answer (0 to 1).
+
+    found: what a model file says of its calibration (`VideoModel.calibration`; None: 1 and
+    DEFAULT_THRESHOLD), name: of the model. Raises ValueError for numbers that cannot be.
+    """
+    found = found or {}
+    temperature = float(found.get("temperature", 1.0))
+    threshold = float((found.get("threshold") or {}).get("score", DEFAULT_THRESHOLD))
+    if not (0 < temperature < math.inf and 0 <= threshold <= 1):
+        raise ValueError(
+            f"{name}: a calibration with temperature {temperature:g} and threshold {threshold:g}; they are "
+            "above 0, and from 0 to 1: calibrate it again (`vadis evaluate --calibrate --store`)"
+        )
+    return temperature, threshold
 
 
 def find_spans(windows: Sequence[Window], threshold: float) -> tuple[Span, ...]:

@@ -118,6 +118,7 @@ def score_densely(
     *,
     root: str | os.PathLike[str] = "",
     multi_label: bool = True,
+    temperature: float = 1.0,
     overlap: float = OVERLAP,
     num_frames: int | None = None,
     device: str = "auto",
@@ -129,7 +130,8 @@ def score_densely(
     """Slide a network over a whole video, or over the interval of an example, and join what it says.
 
     video: a file or a folder of frames, or an example of a dataset below `root`. multi_label: classes are
-    scored each on its own (sigmoid), else against each other (softmax). overlap: the share of a clip that the
+    scored each on its own (sigmoid), else against each other (softmax). temperature: a number that logits are
+    divided by (`vadis.windows.read_calibration`). overlap: the share of a clip that the
     next one sees again, 0 to below 1. num_frames: of a clip (default: the network's own). precision:
     "float32" or "bf16". progress: called with (seconds done, seconds in all). The model stays on the device.
 
@@ -166,7 +168,7 @@ def score_densely(
                 joined.add(window, logits_TK)
             if progress is not None:
                 progress(float(ticks.times_T[int(part[-1].max())]), ticks.end_seconds)
-    logits_TK = joined.finish()
+    logits_TK = joined.finish() / np.float32(temperature)
     return DenseScores(
         ticks.times_T,
         logits_TK,

@@ -17,17 +17,21 @@ from vadis.models import MODELS, VideoModel, create_model
 from vadis.models.weights import load
 from vadis.records import Failure, Limits, Prediction, VideoError
 from vadis.video.find import find_videos
+from vadis.windows import read_calibration
 
 
 @dataclass(frozen=True)
 class DenseJob:
-    """One call; times in seconds. several: classes are scored each on its own, not against each other."""
+    """One call; times in seconds. several: classes are scored each on its own, not against each other.
+
+    threshold: the score that a span must reach; None: the model's, as it was calibrated.
+    """
 
     sources: tuple[str, ...]
     model: str
     several: bool = True
     top_k: int = 5
-    threshold: float = 0.5
+    threshold: float | None = None
     window_seconds: float = 1.0
     out: str | None = None
     format: str | None = None
@@ -47,13 +51,15 @@ def run_dense(job: DenseJob) -> int:
     if job.out is not None and Path(job.out).resolve() in {Path(video).resolve() for video in videos}:
         raise ValueError(f"{job.out} is one of the videos to read; name another file to write")
     model = load_dense(job.model, quiet=job.quiet)
+    temperature, threshold = read_calibration(model.calibration, job.model)
+    threshold = threshold if job.threshold is None else job.threshold
     chosen = job.format or (format_for(job.out) if job.out else "table" if sys.stdout.isatty() else "jsonl")
     if job.out is None and chosen != "table":
         use_utf8(sys.stdout)
     failed = []
     with PredictionWriter(job.out or sys.stdout, chosen, append=False, many=len(videos) > 1) as writer:
         for video in videos:
-            prediction = _predict(job, model, video)
+            prediction = _predict(job, model, video, temperature, threshold)
             writer.write(prediction)
             if prediction.error is not None:
                 failed.append(f"{video}: {prediction.error.message}")
@@ -62,7 +68,9 @@ def run_dense(job: DenseJob) -> int:
     return 1 if failed else 0
 
 
-def _predict(job: DenseJob, model: VideoModel, video: str) -> Prediction:
+def _predict(
+    job: DenseJob, model: VideoModel, video: str, temperature: float, threshold: float
+) -> Prediction:
     def look(done: float, total: float) -> None:
         if job.asked_to_stop():
             raise KeyboardInterrupt
@@ -72,6 +80,7 @@ def _predict(job: DenseJob, model: VideoModel, video: str) -> Prediction:
             model,
             video,
             multi_label=job.several,
+            temperature=temperature,
             device=job.device,
             precision=job.precision,
             limits=job.limits,
@@ -82,7 +91,7 @@ def _predict(job: DenseJob, model: VideoModel, video: str) -> Prediction:
         failure = Failure(error.kind, f"{error.message}; {error.hint}")
         return Prediction(video, name, model.weights_sha256, "dense", error=failure)
     return to_prediction(
-        dense, video, model, top_k=job.top_k, window_seconds=job.window_seconds, high=job.threshold
+        dense, video, model, top_k=job.top_k, window_seconds=job.window_seconds, high=threshold
     )
 
 
