@@ -17,6 +17,7 @@ LEVELS = [
     "records",
     "specs",
     "downloads progress",
+    "packages",
     "config video metrics models",
     "data recipes folding parity",
     "openvino_engine",

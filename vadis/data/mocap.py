@@ -27,7 +27,8 @@ import numpy.typing as npt
 
 from vadis.data.scene import quaternions
 from vadis.data.scene.skeleton import Skeleton
-from vadis.downloads import DownloadError, PinnedPackage, cache_folder, fetch_package, lock
+from vadis.downloads import DownloadError, cache_folder, lock
+from vadis.packages import PinnedPackage, fetch_package
 from vadis.records import Span
 
 Array = npt.NDArray[np.float64]

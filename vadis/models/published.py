@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from vadis.downloads import PinnedPackage
+from vadis.packages import PinnedPackage
 from vadis.specs import ClipSpec
 
 RGB = ClipSpec(

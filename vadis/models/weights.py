@@ -37,7 +37,6 @@ from vadis.downloads import (
     cache_folder,
     check_hash,
     download,
-    fetch_package,
     git_blob_sha1_of,
     lock,
     record_of,
@@ -48,6 +47,7 @@ from vadis.downloads import (
 from vadis.models.contract import VideoModel
 from vadis.models.published import WEIGHTS, PublishedWeights
 from vadis.models.tensorflow_bundle import bundle_prefix, data_file
+from vadis.packages import fetch_package
 from vadis.records import VadisError
 
 logger = logging.getLogger(__name__)
