@@ -18,6 +18,7 @@ from vadis import models as models_package
 from vadis.models import MODELS, catalogue, create_model
 from vadis.models.contract import Paper, PrintedSize, Result
 from vadis.models.cost import measure_cost
+from vadis.specs import adjust
 
 MODELS_FILE = str(models_package.__file__)
 DOCS = Path(__file__).parent.parent / "docs"
@@ -93,8 +94,9 @@ def test_our_size_is_what_is_counted(size: PrintedSize) -> None:
             options["num_frames"] = size.num_frames
         with torch.device("meta"):
             model = create_model(name, **options)
-        frames, pixels = size.num_frames or model.spec.num_frames, size.pixels or model.spec.crop
-        cost = measure_cost(model, (model.spec.channels, frames, pixels, pixels))
+        given = {"num_frames": size.num_frames, "size": size.pixels, "crop": size.pixels}
+        spec = adjust(model.spec, **{key: value for key, value in given.items() if value is not None})
+        cost = measure_cost(model, spec.shapes)
         counted = {"M": cost.num_parameters / 1e6, "G": cost.gmac}
         for part in size.ours.split(", "):
             number, unit = part.split()
