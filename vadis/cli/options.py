@@ -1,0 +1,49 @@
+"""Options and arguments that several verbs take, spelled and explained in one way."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Device(StrEnum):
+    """Where a model runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Precision(StrEnum):
+    """Arithmetic of a model."""
+
+    float32 = "float32"
+    bf16 = "bf16"
+
+
+class MissingName(StrEnum):
+    """What becomes of a video without a modality that the model takes."""
+
+    error = "error"
+    zero = "zero"
+
+
+MissingOption = Annotated[
+    MissingName,
+    typer.Option(help="A video without sound or flow that the model takes: it fails, or zeros go in."),
+]
+MODEL_HELP = "Published weights (`vadis weights list`) or a .safetensors file of your own."
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+DATA_HELP = "A dataset in its official layout, class folders, a list, or shards (docs/datasets.md)."
+DataArgument = Annotated[Path, typer.Argument(metavar="DATA", help=DATA_HELP)]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+AsOption = Annotated[
+    str | None, typer.Option("--as", metavar="NAME", help="How to read it, where two ways are possible.")
+]
+SplitOption = Annotated[
+    str | None, typer.Option("--split", metavar="NAME", help="Which split, where there are several.")
+]
