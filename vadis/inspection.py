@@ -11,6 +11,7 @@ import fnmatch
 import itertools
 import json
 import sys
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -108,9 +109,9 @@ def run_models_list(pattern: str, as_json: bool) -> int:
         print_json(found)
         return 0
     console = _console()
-    wide = [max(len(row[key]) for row in found) for key in ("name", "input")]
+    wide = max(len(row["name"]) for row in found)
     for (file, paper), members in itertools.groupby(found, lambda row: (row["file"], row["paper"])):
-        console.print(Text.assemble((file, "bold"), "  ", paper))
+        console.print(Text.assemble((file, "bold"), "  ", textwrap.shorten(paper, 120, placeholder=" ...")))
         for row in members:
             size, cost, count = (
                 f"{row['parameters'] / 1e6:.1f} M",
@@ -118,8 +119,8 @@ def run_models_list(pattern: str, as_json: bool) -> int:
                 len(row["weights"]),
             )
             weights = "" if not count else "1 file of weights" if count == 1 else f"{count} files of weights"
-            line = f"  {row['name']:{wide[0]}}  {row['input']:{wide[1]}}  {size:>8}  {cost:>9}  {weights}"
-            console.print(Text(line.rstrip()))
+            line = f"  {row['name']:{wide}}  {size:>8}  {cost:>9}  {row['input']}"
+            console.print(Text(f"{line}; {weights}" if weights else line))
     note = "M: million parameters; G: billion multiply-adds a clip. `vadis models show NAME` tells more."
     console.print(Text(note, "dim"))
     return 0

@@ -232,25 +232,28 @@ class ClipSpec:
     def describe(self) -> str:
         """What goes in, in words and numbers: modality, positions, stack, pixels; part by part."""
         if self.parts:
-            return "; ".join(
-                part.describe() if part.modality == name else f"{name}: {part.describe()}"
-                for name, part in self.parts.items()
-            )
+            words: dict[str, list[str]] = {}
+            for name, part in self.parts.items():
+                words.setdefault(part._positions(), []).append(name)
+            return "; ".join(f"{', '.join(names)}: {text}" for text, names in words.items())
+        return f"{self.modality}, {self._positions()}"
+
+    def _positions(self) -> str:
+        """What one tensor holds: how many of what, and of what size."""
         if self.sound is not None:
             size = f"{self.sound.num_steps} steps x {self.sound.num_mels} mel bands"
-            pictures = "1 picture" if self.num_frames == 1 else f"{self.num_frames} pictures"
-            return f"audio, {pictures} of {size}"
+            return f"{'1 picture' if self.num_frames == 1 else f'{self.num_frames} pictures'} of {size}"
         if self.modality == "features":
-            return f"features, {self.num_frames} clips of {self.stack} numbers"
+            return f"{self.num_frames} clips of {self.stack} numbers"
         one = {"flow": "field", "warped_flow": "field", "rgb_diff": "difference"}.get(self.modality, "frame")
+        several = f"{one}s"
         if self.stack > 1:
-            one = f"stack of {self.stack} {one}s"
-        several = one.replace("stack", "stacks", 1) if self.stack > 1 else f"{one}s"
+            one, several = f"stack of {self.stack} {one}s", f"stacks of {self.stack} {one}s"
         count = f"1 {one}" if self.num_frames == 1 else f"{self.num_frames} {several}"
         where = " in segments" if self.sampling == "segments" and self.num_frames > 1 else ""
         stride = f" of stride {self.frame_stride}" if self.frame_stride > 1 else ""
         test = f" ({self.test_frames} at test)" if self.test_frames not in (None, self.num_frames) else ""
-        return f"{self.modality}, {count}{where}{stride}{test}, {self.crop} x {self.crop}"
+        return f"{count}{where}{stride}{test}, {self.crop} x {self.crop}"
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
