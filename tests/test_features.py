@@ -58,12 +58,25 @@ def model_file(network: VideoModel, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["i3d_inception", "c2d_r50_8x8", "timesformer_divided", "lgd_p3d_r50", "slowfast_r50_4x16", "eco_full"],
+    ("name", "options"),
+    [
+        ("i3d_inception", {}),
+        ("lgd_p3d_r50", {}),
+        ("eco_full", {}),
+        ("two_stream_spatial_vggm", {}),
+        ("lstm_inception", {"combine": "sum"}),
+        ("lstm_inception", {"combine": "weighted"}),
+        ("snippets_lstm", {"combine": "last"}),
+        ("tsn_r18", {}),
+        ("tsn_r18", {"consensus": "attention"}),
+    ],
 )
-def test_logits_are_a_linear_function_of_what_the_head_sees(name: str) -> None:
+def test_logits_are_a_linear_function_of_what_the_head_sees(name: str, options: dict[str, str]) -> None:
+    """test_models.py has the default build of every network."""
     torch.manual_seed(1)
-    model = create_model(name, tiny=True, num_classes=3).eval()
+    model = create_model(name, tiny=True, num_classes=3, **options).eval()
+    if options.get("consensus") == "attention":
+        torch.nn.init.normal_(model.get_parameter("consensus.attention.weight"))
     spec = model.spec
     clip_BCTHW = torch.rand(2, spec.channels, max(16, spec.num_frames), 64, 64)
     with torch.no_grad():
@@ -73,6 +86,27 @@ def test_logits_are_a_linear_function_of_what_the_head_sees(name: str) -> None:
         logits_BK = model(clip_BCTHW)
     assert model.class_names == ("a", "b", "c", "d")
     torch.testing.assert_close(feature_BD @ weight_KD.T + bias_K, logits_BK, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("snippets_lstm", {"combine": "max"}),
+        ("lstm_inception", {"combine": "max"}),
+        ("tsn_r18", {"consensus": "max"}),
+        ("tsn_r18", {"consensus": "top_k"}),
+        ("tsn_r18", {"consensus": "weighted"}),
+    ],
+)
+def test_what_chooses_among_scores_has_no_head_input(name: str, options: dict[str, str]) -> None:
+    """The largest of several scores is of no one vector; learned weights scale the biases, too."""
+    model = create_model(name, tiny=True, num_classes=3, **options).eval()
+    with pytest.raises(ValueError, match=r"tiny.*several positions.*no head_input; take another layer"):
+        FeatureNetwork(model, "head_input")
+    layers = list_layers(model)
+    assert list(layers)[:2] == ["pool", "map"]
+    assert "head_input" not in layers
+    assert layers["pool"] is not None
 
 
 def test_a_head_of_another_size_is_refused(network: VideoModel) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vadis.models.join import Join, gaussian_window, outer_product
+from vadis.models.join import Join, check_places, gaussian_window, outer_product
 
 
 def noise(*shape: int, seed: int = 1) -> Tensor:
@@ -89,3 +89,19 @@ def test_products_of_nothing_have_a_gradient() -> None:
     outer_product(x, torch.ones(1, 3, 1, 2, 2)).sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
+
+
+def test_where_towers_may_be_joined() -> None:
+    layers = ("conv1", "conv2", "fc6", "fc7", "fc8")
+    assert check_places(layers, "relu1,relu2,fc8", "sum") == ("conv1", "conv2", "fc8")
+    assert check_places(layers, ("relu2", "fc6"), "conv", along_time=True) == ("conv2", "fc6")
+    for at, method, along_time, said in (
+        ("relu3", "sum", False, "at must name some of relu1, relu2, fc6, fc7, fc8 in this order, got relu3"),
+        ("relu2,relu1", "sum", False, "in this order, got relu2, relu1"),
+        ((), "sum", False, "got nothing"),
+        ("relu1,relu2", "bilinear", False, "bilinear fusion joins after one convolution"),
+        ("relu1", "conv", True, "after relu2, got method='conv' and at=relu1"),
+        ("relu2", "max", True, "got method='max'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            check_places(layers, at, method, along_time)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vadis.feature_layers import FeatureNetwork, write_head
 from vadis.folding import fold
 from vadis.models import MODELS, VideoModel, average_channels, create_model, list_models, model_names
 from vadis.models import weights as published
@@ -227,6 +228,21 @@ def test_reset_head(name: str) -> None:
     shadow = on_meta(name, tiny=True)
     shadow.reset_head(5)
     assert {parameter.device.type for parameter in shadow.parameters()} == {"meta"}
+
+
+@DISTINCT
+def test_the_head_is_last(name: str) -> None:
+    """The logits are linear in the layer "head_input", so that learning a new last layer is a regression."""
+    model = tiny_model(name)
+    if model.spec.parts:
+        pytest.skip("features are of one tensor")
+    assert model.head_last
+    clip = random_clip(model.spec, batch=2, frames=3 if model.spec.num_frames == 1 else None)
+    with torch.no_grad():
+        feature_BD = FeatureNetwork(model, "head_input")(clip)
+        weight_KD, bias_K = torch.randn(4, feature_BD.shape[1]), torch.randn(4)
+        write_head(model, weight_KD, bias_K, tuple("abcd"))
+        assert relative(feature_BD @ weight_KD.T + bias_K, model(clip)) < 1e-4
 
 
 @DISTINCT

@@ -77,10 +77,12 @@ def test_the_lstm_answers_last_and_at_each_step() -> None:
     with torch.no_grad():
         steps = model.forward_steps(clip)
         assert steps.shape == (2, 6, 5)
-        assert torch.equal(model(clip), steps[:, -1])
+        assert torch.allclose(model(clip), steps[:, -1], atol=1e-6)
         assert torch.allclose(model.forward_steps(clip[:, :, :4]), steps[:, :4], atol=1e-5)
         weighted = tiny("lstm_inception", combine="sum")
         assert torch.allclose(weighted(clip), steps.mean(1), atol=1e-5)
+    with pytest.raises(ValueError, match="combine must be one of last, max, sum, weighted, got 'mean'"):
+        tiny("lstm_inception", combine="mean")
 
 
 def test_the_maps_that_3d_fused_joins() -> None:

@@ -11,7 +11,8 @@ from torch import Tensor
 from vadis.models import create_model
 from vadis.models.cost import count_parameters
 from vadis.models.inflate import image_name
-from vadis.models.snippets import ConvPooling, Lstm, combine_steps, count_windows, pool_windows, step_gains
+from vadis.models.recurrent import combine_steps
+from vadis.models.snippets import ConvPooling, Lstm, count_windows, pool_windows
 
 POOLINGS = ("conv_pooling", "late_pooling", "slow_pooling", "local_pooling", "time_conv")
 
@@ -156,21 +157,14 @@ def test_fully_connected_layers_stand_where_the_paper_has_them(name: str) -> Non
 # --- the LSTM -------------------------------------------------------------------------------------
 
 
-def test_four_ways_to_combine() -> None:
-    steps = torch.tensor([[[4.0, 0.0], [1.0, 1.0], [0.0, 2.0]]])
-    assert step_gains(steps).tolist() == [0.0, 0.5, 1.0]
-    assert combine_steps(steps, "last").tolist() == [[0.0, 2.0]]
-    assert combine_steps(steps, "max").tolist() == [[4.0, 2.0]]
-    assert torch.allclose(combine_steps(steps, "sum"), torch.tensor([[5 / 3, 1.0]]))
-    assert torch.allclose(combine_steps(steps, "weighted"), torch.tensor([[0.5 / 1.5, 2.5 / 1.5]]))
+def test_the_answer_is_that_of_all_steps() -> None:
     for combine in ("last", "max", "sum", "weighted"):
-        assert combine_steps(steps[:, :1], combine).tolist() == [[4.0, 0.0]]  # type: ignore[arg-type]
         model = tiny("lstm", combine=combine)
         assert isinstance(model, Lstm)
         clip = noise(1, 3, 6, 64, 64)
         with torch.no_grad():
             found = combine_steps(model.forward_steps(clip), combine)  # type: ignore[arg-type]
-            assert torch.allclose(model(clip), found)
+            assert torch.allclose(model(clip), found, atol=1e-6)
     with pytest.raises(ValueError, match="combine must be one of last, max, sum, weighted"):
         tiny("lstm", combine="mean")
 

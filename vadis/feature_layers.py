@@ -2,7 +2,8 @@
 
     pool            the mean over time and space of `forward_features`: one vector of D numbers
     map             `forward_features` as it is: (D, T, H, W)
-    head_input      what the last layer sees, averaged: `logits = head_input @ W + b` holds exactly
+    head_input      what the last layer sees, averaged: `logits = head_input @ W + b` holds exactly; networks
+                    that choose among the scores of several positions (`head_last` is False) have none
     NAME            the output of a module ("mixed4f", "blocks.3.norm1"), averaged over positions
     NAME:map        the same, not averaged
 
@@ -50,6 +51,12 @@ class FeatureNetwork(nn.Module):
         self._name = layer.removesuffix(WHOLE)
         if self._name not in SPECIAL:
             check_layer(model, self._name)
+        if self._name == "head_input" and not model.head_last:
+            raise ValueError(
+                f"{model.name or 'this network'} with {dict(model.options)} makes its answer of the scores "
+                "of several positions in a way that no single vector of features gives, so it has no "
+                "head_input; take another layer, such as pool"
+            )
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         """Compute the layer. clip_BCTHW: float, normalised by `spec`. Returns features_BD (see the class)."""
@@ -260,6 +267,7 @@ def list_layers(model: VideoModel) -> dict[str, tuple[int, ...] | None]:
             special = {
                 name: tuple(functional_call(FeatureNetwork(model, name), _inside(state), (clip,)).shape[1:])
                 for name in SPECIAL
+                if name != "head_input" or model.head_last
             }
     except (RuntimeError, NotImplementedError, TypeError):
         names = [*SPECIAL, *(name for name, _ in model.named_modules() if name)]

@@ -31,9 +31,10 @@ class VideoModel(nn.Module):
     them; where its streams meet only in their scores, it has a classifier for each (`heads` are their
     names) and `forward_features` gives a map for each. `input_weights` are the `state_dict` keys of the
     layers that see the pixels, for weights that were trained on another number of channels; `min_frames` is
-    the shortest clip that `forward` takes, in frames. `adapt_state(state_dict) -> state_dict`, where a
-    network has it, resizes weights that depend on the size of the clips they were trained on (position
-    embeddings) before they are loaded. The last five attributes are filled in by
+    the shortest clip that `forward` takes, in frames. `head_last` says that nothing but means stands behind
+    the head: the logits are those of the mean of all that it sees. `adapt_state(state_dict) -> state_dict`,
+    where a network has it, resizes weights that depend on the size of the clips they were trained on
+    (position embeddings) before they are loaded. The last five attributes are filled in by
     `vadis.models.create_model`.
     """
 
@@ -45,6 +46,7 @@ class VideoModel(nn.Module):
 
     heads: tuple[str, ...] = ("head",)
     min_frames: int = 1
+    head_last: bool = True
     adapt_state: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
     name: str = ""
     class_names: tuple[str, ...] | None = None

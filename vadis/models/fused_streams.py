@@ -60,13 +60,13 @@ D features, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from vadis.models.contract import Paper, PrintedSize, Result, VideoModel
-from vadis.models.join import Join, Method, outer_product
+from vadis.models.join import Join, Method, check_places, outer_product
 from vadis.models.layers import check_clip, check_parts, fresh_classifier, make_spec
 from vadis.models.two_stream import STACK, TEST_FRAMES
 from vadis.models.vgg import PIXELS, TABLES, TINY_PIXELS, Conv, Vgg, layer_table, score
@@ -195,9 +195,7 @@ class FusedStreams(VideoModel):
             raise ValueError(f"towers are {' or '.join(TABLES)}, got {trunk!r}")
         layers = [name for name, row in layer_table(trunk, tiny).items() if isinstance(row, Conv)]
         layers += ["fc6", "fc7", "fc8"]
-        places = _check_places(
-            layers, tuple(at.split(",") if isinstance(at, str) else at), method, convolution
-        )
+        places = check_places(layers, at, method, convolution == "3d")
         self.method, self.pooling = method, pooling
         self.both = "fc8" in places
         self.places = tuple(place for place in places if place != "fc8")
@@ -221,13 +219,7 @@ class FusedStreams(VideoModel):
             time = {"frame_stride": frame_stride}
         specs = {
             part: make_spec(
-                channels,
-                num_frames,
-                size=crop * 256 // 224,
-                crop=crop,
-                stack=stack,
-                **time,
-                **rgb.pixels,
+                channels, num_frames, size=crop * 256 // 224, crop=crop, stack=stack, **time, **rgb.pixels
             )
             for part, channels in (("rgb", 3), ("flow", 2))
         }
@@ -357,26 +349,6 @@ def _unfold(x_BDHW: Tensor, size: Size2) -> Tensor:
     return x_BDHW.unflatten(0, size).transpose(1, 2)
 
 
-def _check_places(layers: list[str], at: tuple[str, ...], method: str, convolution: str) -> tuple[str, ...]:
-    """The layers of a trunk after which towers are joined, by their names. Raises ValueError."""
-    if method not in get_args(Method):
-        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
-    places = tuple(place.replace("relu", "conv") for place in at)
-    legal = [layer.replace("conv", "relu") for layer in layers]
-    if not at or not set(at) <= set(legal) or sorted(set(places), key=layers.index) != list(places):
-        raise ValueError(
-            f"at must name some of {', '.join(legal)} in this order, got {', '.join(at) or 'nothing'}"
-        )
-    if method == "bilinear" and (len(at) > 1 or not at[0].startswith("relu")):
-        raise ValueError(f"bilinear fusion joins after one convolution, got {', '.join(at)}")
-    if convolution == "3d" and (method != "conv" or layers[-4] not in places):
-        raise ValueError(
-            f'a 3D convolution joins with method="conv" after {legal[-4]}, got method={method!r} and '
-            f"at={', '.join(at)}"
-        )
-    return places
-
-
 # Tables 1 and 2: two towers of VGG-M ---------------------------------------------------------------------
 
 
@@ -404,38 +376,34 @@ def fused_vggm_relu5_bilinear(num_classes: int = 400, tiny: bool = False, **opti
 
 def fused_vggm_relu5_conv(num_classes: int = 400, tiny: bool = False, **options: Any) -> FusedStreams:
     """Towers of VGG-M joined by 1x1 filters after their last convolution."""
-    return FusedStreams("vgg_m", num_classes, tiny=tiny, **{"at": ("relu5",), "method": "conv", **options})
+    return FusedStreams("vgg_m", num_classes, tiny=tiny, **{"at": ("relu5",), **options})
 
 
 def fused_vggm_relu2_conv(num_classes: int = 400, tiny: bool = False, **options: Any) -> FusedStreams:
     """The same after the second convolution."""
-    return FusedStreams("vgg_m", num_classes, tiny=tiny, **{"at": ("relu2",), "method": "conv", **options})
+    return FusedStreams("vgg_m", num_classes, tiny=tiny, **{"at": ("relu2",), **options})
 
 
 def fused_vggm_relu3_conv(num_classes: int = 400, tiny: bool = False, **options: Any) -> FusedStreams:
     """The same after the third convolution."""
-    return FusedStreams("vgg_m", num_classes, tiny=tiny, **{"at": ("relu3",), "method": "conv", **options})
+    return FusedStreams("vgg_m", num_classes, tiny=tiny, **{"at": ("relu3",), **options})
 
 
 def fused_vggm_relu4_conv(num_classes: int = 400, tiny: bool = False, **options: Any) -> FusedStreams:
     """The same after the fourth convolution."""
-    return FusedStreams("vgg_m", num_classes, tiny=tiny, **{"at": ("relu4",), "method": "conv", **options})
+    return FusedStreams("vgg_m", num_classes, tiny=tiny, **{"at": ("relu4",), **options})
 
 
 def fused_vggm_relu5_fc8_conv(num_classes: int = 400, tiny: bool = False, **options: Any) -> FusedStreams:
     """Joined after the last convolution, and the scores of both averaged."""
-    return FusedStreams(
-        "vgg_m", num_classes, tiny=tiny, **{"at": ("relu5", "fc8"), "method": "conv", **options}
-    )
+    return FusedStreams("vgg_m", num_classes, tiny=tiny, **{"at": ("relu5", "fc8"), **options})
 
 
 def fused_vggm_relu3_relu5_fc6_conv(
     num_classes: int = 400, tiny: bool = False, **options: Any
 ) -> FusedStreams:
     """Joined at three layers; the worst of the table, and the largest."""
-    return FusedStreams(
-        "vgg_m", num_classes, tiny=tiny, **{"at": ("relu3", "relu5", "fc6"), "method": "conv", **options}
-    )
+    return FusedStreams("vgg_m", num_classes, tiny=tiny, **{"at": ("relu3", "relu5", "fc6"), **options})
 
 
 # Table 3 and the final network: two towers of VGG-16 over time -------------------------------------------

@@ -1,4 +1,4 @@
-"""How two maps become one, place by place: the joints of networks whose streams meet inside.
+"""How two maps become one, place by place, and after which layers: the joints of networks whose streams meet.
 
 Two networks that look at the same picture have maps whose places correspond. They can be added, the larger
 taken, laid side by side, weighed against each other by learned filters, or multiplied, each channel by each.
@@ -10,6 +10,10 @@ taken, laid side by side, weighed against each other by learned filters, or mult
     conv       relu(filters of [x, y])                 D          1x1 (or 3x3x3) x 2 D x D, and D biases
     bilinear   sum over places of x outer y            D x D      none; there are no places any more
 
+Two networks of the same layers can be joined after any of them, or after several in order (`check_places`):
+after "fc8" in their scores. Bilinear products end the network, so they stand after one convolution;
+filters that look along time stand after the last one, where the maps of all moments are pooled.
+
 Source: Feichtenhofer et al. (arXiv:1604.06573) section 3.1; of the filters' start, the code of its authors
 (feichtenhofer/twostreamfusion); of square roots and length, Lin et al., Bilinear CNN Models (ICCV 2015).
 
@@ -18,7 +22,8 @@ Shapes: B batch, T frames (or positions in time), H W positions in space, D feat
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -96,3 +101,31 @@ def outer_product(x_BDTHW: Tensor, y_BDTHW: Tensor) -> Tensor:
     """
     product_BD = torch.einsum("bdt,bet->bde", x_BDTHW.flatten(2), y_BDTHW.flatten(2)).flatten(1)
     return F.normalize(product_BD.sign() * (product_BD.abs() + TINY_PRODUCT).sqrt())
+
+
+def check_places(
+    layers: Sequence[str], at: str | Sequence[str], method: str, along_time: bool = False
+) -> tuple[str, ...]:
+    """The layers after which two towers are joined, by their names in `layers`: "relu5" is after "conv5".
+
+    layers: of a tower in order, convolutions and then "fc6", "fc7", "fc8". at: as wished, of several a
+    sequence or "relu3,relu5". along_time: whether the filters after the last convolution are 3 x 3 x 3.
+    Raises ValueError for what cannot be joined.
+    """
+    if method not in get_args(Method):
+        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
+    at = tuple(at.split(",") if isinstance(at, str) else at)
+    places = tuple(place.replace("relu", "conv") for place in at)
+    legal = [layer.replace("conv", "relu") for layer in layers]
+    if not at or not set(at) <= set(legal) or sorted(set(places), key=list(layers).index) != list(places):
+        raise ValueError(
+            f"at must name some of {', '.join(legal)} in this order, got {', '.join(at) or 'nothing'}"
+        )
+    if method == "bilinear" and (len(at) > 1 or not at[0].startswith("relu")):
+        raise ValueError(f"bilinear fusion joins after one convolution, got {', '.join(at)}")
+    if along_time and (method != "conv" or layers[-4] not in places):
+        raise ValueError(
+            f'a 3D convolution joins with method="conv" after {legal[-4]}, got method={method!r} and '
+            f"at={', '.join(at)}"
+        )
+    return places

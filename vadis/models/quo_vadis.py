@@ -49,7 +49,7 @@ from torch.nn import functional as F
 from vadis.models.contract import Paper, PrintedSize, Result, VideoModel
 from vadis.models.i3d import MIN_FRAMES, i3d_inception, i3d_inception_flow
 from vadis.models.layers import by_frame, check_clip, check_parts, fresh_classifier, make_spec
-from vadis.models.snippets import Combine, combine_steps
+from vadis.models.recurrent import Combine, check_combine, combine_steps, score_steps
 from vadis.models.trunks import make_trunk
 from vadis.models.two_stream import Stream, TwoStream
 from vadis.specs import join_specs
@@ -131,7 +131,8 @@ class LstmInception(VideoModel):
             test_frames=50,
             **self.trunk.pixels,
         )
-        self.combine = combine
+        self.combine = check_combine(combine)
+        self.head_last = combine != "max"
         cells = TINY_WIDTH if tiny else CELLS
         self.bn_in = nn.BatchNorm1d(self.trunk.num_features)
         self.lstm = nn.LSTM(self.trunk.num_features, cells, batch_first=True)
@@ -145,21 +146,24 @@ class LstmInception(VideoModel):
 
         clip_BCTHW: float, normalised by `self.spec`; any number of frames. Returns logits_BK.
         """
-        return self.combine_steps(self.forward_steps(clip_BCTHW))
+        return score_steps(self.head, self._read(clip_BCTHW), self.combine)
 
     def forward_steps(self, clip_BCTHW: Tensor) -> Tensor:
         """Score the clip anew at every frame: each answer knows all frames so far.
 
         clip_BCTHW: as for `forward`. Returns logits_BTK.
         """
-        feature_BDT = self.bn_in(self.forward_features(clip_BCTHW).mean(dim=(3, 4)))
-        state_BTD, _ = self.lstm(feature_BDT.transpose(1, 2))
-        state_BDT = self.bn_out(state_BTD.transpose(1, 2))
-        return self.head(self.dropout(state_BDT.transpose(1, 2)))
+        return self.head(self._read(clip_BCTHW))
 
     def combine_steps(self, logits_BTK: Tensor) -> Tensor:
         """One answer of all steps' answers, by `self.combine`: logits_BK."""
         return combine_steps(logits_BTK, self.combine)
+
+    def _read(self, clip_BCTHW: Tensor) -> Tensor:
+        """What the classifier sees at each step: state_BTD."""
+        feature_BDT = self.bn_in(self.forward_features(clip_BCTHW).mean(dim=(3, 4)))
+        state_BTD, _ = self.lstm(feature_BDT.transpose(1, 2))
+        return self.dropout(self.bn_out(state_BTD.transpose(1, 2)).transpose(1, 2))
 
     def forward_features(self, clip_BCTHW: Tensor) -> Tensor:
         """The last map of each frame. clip_BCTHW: as for `forward`. Returns feature_BDTHW, T as it came."""

@@ -24,10 +24,8 @@ AlexNet has an fc6 and fc7, of 4096; in the others fc6 is the mean over space an
 networks have it. A network of several frames grows from one of fewer: the weights fit whatever T is, but for
 local pooling, whose classifier sees all windows side by side.
 
-The LSTM answers at each step (`forward_steps`). Its answers become one by `combine`: the "last" step's, the
-"max" over steps, their "sum" (divided by T, which changes no best class), or "weighted" by a gain that grows
-linearly from 0 at the first step to 1 at the last, the paper's choice, though the four differ by less than
-1 %. The same gain weighs the loss of each step in training: `loss.steps="rising"` (`vadis.training.losses`).
+The LSTM answers at each step (`forward_steps`). Its answers become one by `combine`: "last", "max", "sum" or
+"weighted" by how late they come, the paper's choice (`vadis.models.recurrent`).
 
 Where we differ, and why:
 - The LSTM is PyTorch's, which has no peepholes (the paper's cells seem to have them).
@@ -44,15 +42,15 @@ K classes, N frames or windows of all clips.
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vadis.models.alexnet import AlexNetTrunk
 from vadis.models.contract import Paper, Result, VideoModel
 from vadis.models.layers import by_frame, check_clip, fresh_classifier, make_spec
+from vadis.models.recurrent import Combine, check_combine, combine_steps, score_steps
 from vadis.models.trunks import make_trunk
 
 WINDOW, STRIDE = 10, 5
@@ -63,8 +61,6 @@ FC = 4096
 KERNELS = 256
 CELLS, LAYERS = 512, 5
 TINY_CROP, TINY_FRAMES, TINY_WIDTH, TINY_LAYERS = 64, 15, 32, 2
-
-Combine = Literal["last", "max", "sum", "weighted"]
 
 PAPERS = (
     Paper(
@@ -294,28 +290,31 @@ class Lstm(ConvPooling):
 
         clip_BCTHW: float, normalised by `self.spec`; any number of frames. Returns logits_BK.
         """
-        return self.combine_steps(self.forward_steps(clip_BCTHW))
+        return score_steps(self.head, self._read(clip_BCTHW), self.combine)
 
     def forward_steps(self, clip_BCTHW: Tensor) -> Tensor:
         """Score the clip anew at every frame: each answer knows all frames so far.
 
         clip_BCTHW: as for `forward`. Returns logits_BTK.
         """
-        feature_BDTHW = self.forward_features(clip_BCTHW)
-        feature_ND = self._second(self._first(self._each(feature_BDTHW)))
-        state_BTD, _ = self.lstm(feature_ND.unflatten(0, (feature_BDTHW.shape[0], -1)))
-        return self._score(state_BTD)
+        return self.head(self._read(clip_BCTHW))
 
     def combine_steps(self, logits_BTK: Tensor) -> Tensor:
         """One answer of all steps' answers, by `self.combine`: logits_BK."""
         return combine_steps(logits_BTK, self.combine)
 
+    def _read(self, clip_BCTHW: Tensor) -> Tensor:
+        """What the classifier sees at each step: state_BTD."""
+        feature_BDTHW = self.forward_features(clip_BCTHW)
+        feature_ND = self._second(self._first(self._each(feature_BDTHW)))
+        state_BTD, _ = self.lstm(feature_ND.unflatten(0, (feature_BDTHW.shape[0], -1)))
+        return state_BTD if self.fc7 is not None else self.dropout(state_BTD)
+
     def _gather(
         self, channels: int, tiny: bool, *, num_layers: int | None = None, combine: Combine = "weighted"
     ) -> int:
-        if combine not in get_args(Combine):
-            raise ValueError(f"combine must be one of {', '.join(get_args(Combine))}, got {combine!r}")
-        self.combine: Combine = combine
+        self.combine = check_combine(combine)
+        self.head_last = combine != "max"
         cells = TINY_WIDTH if tiny else CELLS
         layers = num_layers or (TINY_LAYERS if tiny else LAYERS)
         self.lstm = nn.LSTM(channels, cells, layers, batch_first=True)
@@ -330,30 +329,6 @@ def pool_windows(feature_BDTHW: Tensor) -> Tensor:
 def count_windows(frames: int) -> int:
     """Whole windows in a clip of so many frames."""
     return (frames - WINDOW) // STRIDE + 1
-
-
-def step_gains(logits_BTK: Tensor) -> Tensor:
-    """A gain for each step, from 0 at the first to 1 at the last: gain_T. A single step has 1."""
-    steps = logits_BTK.shape[1]
-    if steps == 1:
-        return logits_BTK.new_ones(1)
-    return torch.linspace(0, 1, steps, dtype=logits_BTK.dtype, device=logits_BTK.device)
-
-
-def combine_steps(logits_BTK: Tensor, combine: Combine) -> Tensor:
-    """The answers of all steps as one: logits_BK.
-
-    "last" step's, "max" over steps, "sum" of all (divided by T), "weighted" by `step_gains` (divided by
-    their sum). Paper: section 3.2, at the end.
-    """
-    if combine == "last":
-        return logits_BTK[:, -1]
-    if combine == "max":
-        return logits_BTK.amax(dim=1)
-    if combine == "sum":
-        return logits_BTK.mean(dim=1)
-    gain_T = step_gains(logits_BTK)
-    return (logits_BTK * (gain_T / gain_T.sum())[:, None]).sum(dim=1)
 
 
 def _linear(inside: int, outside: int) -> nn.Linear:

@@ -127,7 +127,7 @@ class Options(TypedDict, total=False):
 
 
 class Consensus(nn.Module):
-    """The scores of snippets -> one score for each class.
+    """The scores of snippets -> one score for each class (or of features, where it is a mean).
 
     num_segments: how many weights "weighted" has. num_features: D, what "attention" looks at. top_k: how many
     snippets of each class "top_k" takes the mean of. Raises ValueError for another kind.
@@ -216,6 +216,7 @@ class Tsn(VideoModel):
         features = self.trunk.num_features
         self.dropout = nn.Dropout(DROPOUT[kind] if dropout is None else dropout)
         self.head = nn.Linear(features, num_classes)
+        self.head_last = consensus in ("average", "attention")  # means, which a classifier lets through
         self.consensus = Consensus(consensus, num_segments=num_segments, num_features=features, top_k=top_k)
         self.reset_head(num_classes)
 
@@ -226,6 +227,8 @@ class Tsn(VideoModel):
         Paper: arXiv:1608.00859, equation 1.
         """
         feature_BTD = self._describe(clip_BCTHW)
+        if self.head_last:
+            return self.head(self.consensus(self.dropout(feature_BTD), feature_BTD))
         return self.consensus(self.head(self.dropout(feature_BTD)), feature_BTD)
 
     def forward_dense(self, clip_BCTHW: Tensor) -> Tensor:
