@@ -17,10 +17,13 @@ from rich.table import Table
 from vadis.explain import activation as activations
 from vadis.explain import arrows as nonlocals
 from vadis.explain import filters as first_layer
+from vadis.explain import layers as sizes
 from vadis.explain import means, patterns, receptive
 from vadis.explain.clip import Clip, blank_clip, is_trained, load_network, read_clip
+from vadis.explain.cuboids import draw_layers
 from vadis.explain.sheet import save
 from vadis.formats import use_utf8
+from vadis.models import create_model
 from vadis.models.contract import VideoModel
 from vadis.models.timesformer import STEPS, TimeSformer
 from vadis.video.decode import Video
@@ -29,8 +32,12 @@ from vadis.video.write import CONTAINERS
 DEFAULT_MODELS = {
     "filters": "i3d_inception.k400",
     "activation": "i3d_inception.k400",
+    "layers": "i3d_inception",
     "receptive-field": "i3d_inception",
 }
+WITHOUT_WEIGHTS = ("layers", "receptive-field")
+"""Pictures that are the same whatever the weights."""
+
 TIMESFORMER_SIZE = (8, 224, 224)  # of the clip whose patterns are drawn where no network is named
 IMAGE_SIDE = 72  # pixels of the short side: each pixel is compared with each
 SLOWEST = 4.0  # frames a second at least, so that a clip of eight frames does not fly by
@@ -62,6 +69,7 @@ def run_explain(job: ExplainJob) -> int:
         "nonlocal": _nonlocal,
         "attention": _attention,
         "activation": _activation,
+        "layers": _layers,
         "receptive-field": _receptive_field,
         "nlmeans": _nlmeans,
     }
@@ -84,10 +92,13 @@ def _network(job: ExplainJob) -> VideoModel:
     name = job.model or DEFAULT_MODELS.get(job.what)
     if name is None:
         raise ValueError(f"`vadis explain {job.what}` needs --model NAME (see `vadis models`)")
-    if job.what == "receptive-field" and job.weights is None and not Path(name).is_file():
-        name = name.partition(".")[0]  # what it sees does not depend on weights
+    if job.what in WITHOUT_WEIGHTS and job.weights is None and not Path(name).is_file():
+        name = name.partition(".")[0]
+        if job.what == "layers":  # shapes alone, so no memory either
+            with torch.device("meta"):
+                return create_model(name).eval()
     model = load_network(name, job.weights)
-    if job.what != "receptive-field" and not is_trained(model):
+    if job.what not in WITHOUT_WEIGHTS and not is_trained(model):
         sys.stderr.write(f"note: {model.name} has no trained weights, so this shows a random start\n")
     return model
 
@@ -284,6 +295,41 @@ def _receptive_field(job: ExplainJob) -> int:
         )
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     console.print(table)
+    if job.out is not None:
+        console.print(job.out, markup=False)
+    return 0
+
+
+def _layers(job: ExplainJob) -> int:
+    model = _network(job)
+    blocks = sizes.layer_sizes(model, job.level)
+    if job.out is not None:
+        save(job.out, [draw_layers(blocks, model)])
+    if job.as_json:
+        rows = [
+            {
+                "layers": list(block.layers),
+                "channels": block.channels,
+                "frames": block.frames,
+                "height": block.height,
+                "width": block.width,
+                "row": block.row,
+                "sources": list(block.sources),
+            }
+            for block in blocks
+        ]
+        _print_json({"what": job.what, "model": model.name, "blocks": rows, "picture": job.out})
+        return 0
+    table = Table(title=f"tensor sizes of {model.name}", title_justify="left", box=None)
+    table.add_column("")
+    for heading in ("layers", "channels", "frames", "height", "width"):
+        table.add_column(heading, justify="left" if heading == "layers" else "right")
+    table.add_column("made from")
+    for number, block in enumerate(blocks):
+        made_from = ", ".join(str(source) for source in block.sources)
+        table.add_row(str(number), block.label, *map(str, block.size), made_from)
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console.print(table, markup=False)
     if job.out is not None:
         console.print(job.out, markup=False)
     return 0
