@@ -181,7 +181,7 @@ def test_a_list_names_every_network_and_waits_for_nothing() -> None:
     assert max(map(len, lines)) < 180
     assert "i3d.py  Quo Vadis, Action Recognition?" in lines[0]
     first = " ".join(lines[1].split())
-    assert first == "i3d_inception rgb, 64 frames, 224 x 224 12.7 M 111.2 G 5 files of weights"
+    assert first == "i3d_inception 12.7 M 111.2 G rgb, 64 frames, 224 x 224; 5 files of weights"
 
 
 def test_a_network_that_was_just_added_is_listed_too(

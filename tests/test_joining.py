@@ -11,7 +11,9 @@ import safetensors.torch
 import torch
 from made_weights import by_the_rule
 from torch import nn
+from typer.testing import CliRunner
 
+from vadis.cli import app
 from vadis.models import VideoModel, create_model
 from vadis.models.joining import join_streams
 from vadis.models.layouts.i3d import I3D
@@ -90,3 +92,21 @@ def test_the_public_files_of_both_streams(layout: str, tmp_path: Path) -> None:
 def known_keys(rename: Any, shapes: dict[str, tuple[int, ...]]) -> list[str]:
     """The keys of a layout whose parameters our network has (the table that the layout is made of)."""
     return [theirs for theirs, ours in rename.__self__.items() if ours in shapes]
+
+
+def test_on_the_command_line(tmp_path: Path) -> None:
+    _, rgb = stream("i3d_inception", tmp_path)
+    _, flow = stream("i3d_inception_flow", tmp_path)
+    out = tmp_path / "both.safetensors"
+    words = ["weights", "join", f"rgb={rgb}", f"flow={flow}", "--model", "two_stream_i3d", "--out", str(out)]
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, done.stdout.strip()) == (0, str(out))
+    assert create_model("two_stream_i3d", weights=out).num_classes == 5
+    for wrong, code, message in (
+        (words[2:3] * 2, 2, "twice"),
+        (["rgb"], 2, "no MODALITY=FILE"),
+        (words[2:3], 1, "takes rgb, flow"),
+    ):
+        refused = CliRunner().invoke(app, [*words[:2], *wrong, *words[4:]])
+        assert refused.exit_code == code
+        assert message in " ".join(refused.output.split())

@@ -376,6 +376,22 @@ def run_weights_inflate(
     return 0
 
 
+def run_weights_join(parts: list[str], model: str, out: Path, name: str | None) -> int:
+    """`vadis weights join rgb=FILE flow=FILE --model NAME --out FILE`: prints the file."""
+    from vadis.models.joining import join_streams
+
+    named = {}
+    for part in parts:
+        modality, equals, source = part.partition("=")
+        if not (modality and equals and source) or modality in named:
+            raise ValueError(
+                f"{part!r} is no MODALITY=FILE, or names a modality twice (such as rgb=rgb.safetensors)"
+            )
+        named[modality] = source
+    sys.stdout.write(f"{join_streams(model, named, out, name=name)}\n")
+    return 0
+
+
 def run_weights_verify(name: str | None, as_json: bool) -> int:
     """`vadis weights verify [NAME]`: exit code 1 where a cached file is not what it was."""
     from vadis.models.weights import verify

@@ -208,6 +208,26 @@ def weights_inflate(
     finish(run_weights_inflate, image, model, out, rule, num_classes, in_channels, as_json)
 
 
+@weights_app.command("join")
+def weights_join(
+    parts: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODALITY=FILE ...", help="Such as rgb=i3d_inception.k400 flow=flow.safetensors."
+        ),
+    ],
+    model: Annotated[str, typer.Option("--model", "-m", help="The network of several modalities.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .safetensors file to write.")],
+    name: Annotated[
+        str | None, typer.Option(help="Its name, MODEL.SOMETHING (default: after the file).")
+    ] = None,
+) -> None:
+    """Put the files of single streams together to one network of several modalities; prints the file."""
+    from vadis.inspection import run_weights_join
+
+    finish(run_weights_join, parts, model, out, name)
+
+
 @weights_app.command("verify")
 def weights_verify(
     name: Annotated[str | None, typer.Argument(help="(default: all that are cached)")] = None,
