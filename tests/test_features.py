@@ -14,9 +14,10 @@ from vadis import feature_store, features
 from vadis.cli import app
 from vadis.data.benchmark import make, read
 from vadis.data.clip_rules import ClipRule
+from vadis.extractor import Extractor
 from vadis.feature_layers import FeatureNetwork, average_positions, list_layers, write_head
 from vadis.feature_store import content_hash, load_features, read_provenance, save_features
-from vadis.features import Extractor, Views, extract_features, extract_windows, open_model, parse_views
+from vadis.features import Views, extract_features, extract_windows, open_model, parse_views
 from vadis.models import VideoModel, create_model
 from vadis.models.weights import save_model
 from vadis.records import DataError, Dataset, Example, VideoError
@@ -252,18 +253,6 @@ def test_a_broken_file_has_no_features_and_a_reason(
     assert found.failures[2].kind == "not_found"
     save_features(tmp_path / "x.npz", found)
     assert load_features(tmp_path / "x.npz").failures == found.failures
-
-
-def test_a_folded_network_that_differs_is_not_used(
-    network: VideoModel, few: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    plain = extract_features(network, few).features_NVD
-    monkeypatch.setattr(
-        features.Engine, "__call__", lambda self, clip_BCTHW: torch.zeros(len(clip_BCTHW), plain.shape[-1])
-    )
-    found = extract_features(network, few)
-    assert "the plain one runs" in caplog.text
-    np.testing.assert_allclose(found.features_NVD, plain, rtol=1e-3, atol=1e-5)
 
 
 def test_files_keep_everything(network: VideoModel, few: Dataset, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ LEVELS = [
     "data recipes folding parity",
     "openvino_engine",
     "windows fetching engines fusion formats feature_layers feature_store",
+    "extractor",
     "prediction features evaluation explain exporting scoring",
     "training jobs inspection upkeep feature_jobs",
     "transfer collect serve scale live doctor inventory cookbook tables ladder",

@@ -19,7 +19,8 @@ from vadis.config import Augment, DataConfig, ModelConfig, OptimConfig, Recipe, 
 from vadis.data import folders
 from vadis.data.made import draw_clip, write_flow, write_frames
 from vadis.evaluation import evaluate, make_protocol
-from vadis.features import Extractor, extract_features
+from vadis.extractor import Extractor
+from vadis.features import extract_features
 from vadis.models import create_model
 from vadis.models import weights as published
 from vadis.prediction import Predictor

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from vadis.data import lists
 from vadis.data.scan import open_dataset, recognise
+from vadis.extractor import Extractor
 from vadis.feature_layers import list_layers
 from vadis.feature_store import (
     content_hash,
@@ -26,7 +27,7 @@ from vadis.feature_store import (
     save_features,
     save_windows,
 )
-from vadis.features import Extractor, extract_features, extract_windows, open_model
+from vadis.features import extract_features, extract_windows, open_model
 from vadis.fetching import fetch_if_missing
 from vadis.formats.table import spell_out
 from vadis.models import create_model

@@ -20,8 +20,8 @@ from vadis.data.clip_rules import ClipRule
 from vadis.data.clips import read_clips
 from vadis.engines import choose_device
 from vadis.evaluation.protocols import make_protocol
+from vadis.extractor import Extractor
 from vadis.feature_layers import hash_trunk
-from vadis.features import Extractor
 from vadis.models import VideoModel
 from vadis.models.contract import make_clip
 from vadis.records import Dataset, VideoError

@@ -25,9 +25,10 @@ from vadis.evaluation.calibration import calibrate
 from vadis.evaluation.measures import measure
 from vadis.evaluation.protocols import EvaluationProtocol, make_protocol
 from vadis.evaluation.views import ScoredDataset, score_dataset, to_scores
+from vadis.extractor import Extractor
 from vadis.feature_layers import scale_heads, top_layers, write_head
 from vadis.feature_store import FeatureSet
-from vadis.features import Extractor, Views, extract_features
+from vadis.features import Views, extract_features
 from vadis.models import VideoModel, create_model, weights
 from vadis.models.weights import save_model
 from vadis.recipes import default_recipe
