@@ -301,6 +301,10 @@ def test_a_spec_is_adjusted_in_all_parts() -> None:
     spec = adjust(join_specs({"rgb": RGB, "flow": FLOW, "audio": SOUND}), num_frames=6, size=64, crop=64)
     assert {name: part.num_frames for name, part in spec.parts.items()} == {"rgb": 6, "flow": 6, "audio": 3}
     assert (spec.crop, spec.parts["flow"].crop) == (64, 64)
+    assert adjust(replace(RGB, test_frames=9), num_frames=6).test_frames is None, "a recipe's 6 are meant"
+    assert adjust(replace(RGB, test_frames=9), size=64).test_frames == 9
+    segments = replace(RGB, test_frames=25, sampling="segments")
+    assert adjust(segments, num_frames=6).test_frames == 25
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,8 @@ def adjust(spec: ClipSpec, **given: Any) -> ClipSpec:
     """The spec with other frames (num_frames, frame_stride, fps in Hz) or pixels (size, crop), in each part.
 
     What is given holds for the first part and for those that agree with it; a part of another number of
-    frames keeps its proportion to the first. Sound and features stay as they are.
+    frames keeps its proportion to the first. Sound and features stay as they are. Clips of another number of
+    frames in a row have that number at test, too; segments keep theirs, as they are spread over any video.
     """
     parts = {}
     for name, part in spec.parts.items():
@@ -289,10 +290,16 @@ def adjust(spec: ClipSpec, **given: Any) -> ClipSpec:
         if "num_frames" in asked:
             asked["num_frames"] = max(1, round(part.num_frames * asked["num_frames"] / spec.num_frames))
         fixed = part.modality in ("audio", "features")
-        parts[name] = part if fixed else replace(part, **asked)
+        parts[name] = part if fixed else _replace(part, asked)
     if not spec.parts and spec.modality in ("audio", "features"):
         given = {key: value for key, value in given.items() if key not in ("size", "crop")}
-    return replace(spec, **given, parts=parts)
+    return _replace(spec, {**given, "parts": parts})
+
+
+def _replace(spec: ClipSpec, given: dict[str, Any]) -> ClipSpec:
+    if given.get("num_frames", spec.num_frames) != spec.num_frames and spec.sampling == "clip":
+        given = {"test_frames": None, **given}
+    return replace(spec, **given)
 
 
 def at_test(spec: ClipSpec) -> ClipSpec:
