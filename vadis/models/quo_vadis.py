@@ -47,9 +47,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vadis.models.contract import Paper, PrintedSize, Result, VideoModel
-from vadis.models.i3d import MIN_FRAMES, i3d_inception, i3d_inception_flow
+from vadis.models.i3d import MIN_FRAMES, InceptionI3d, i3d_inception, i3d_inception_flow
 from vadis.models.layers import by_frame, check_clip, check_parts, fresh_classifier, make_spec
-from vadis.models.recurrent import Combine, check_combine, combine_steps, score_steps
+from vadis.models.recurrent import Combine, StepByStep, check_combine
 from vadis.models.trunks import make_trunk
 from vadis.models.two_stream import Stream, TwoStream
 from vadis.specs import join_specs
@@ -104,7 +104,7 @@ PAPERS = (
 )
 
 
-class LstmInception(VideoModel):
+class LstmInception(StepByStep):
     """Inception-v1 on every frame, an LSTM over what it says, a classifier at each step."""
 
     input_weights = ("trunk.conv1a.conv.weight",)
@@ -140,24 +140,6 @@ class LstmInception(VideoModel):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(cells, num_classes)
         self.reset_head(num_classes)
-
-    def forward(self, clip_BCTHW: Tensor) -> Tensor:
-        """Score a batch of clips: the answer of the last step, or all steps' by `combine`.
-
-        clip_BCTHW: float, normalised by `self.spec`; any number of frames. Returns logits_BK.
-        """
-        return score_steps(self.head, self._read(clip_BCTHW), self.combine)
-
-    def forward_steps(self, clip_BCTHW: Tensor) -> Tensor:
-        """Score the clip anew at every frame: each answer knows all frames so far.
-
-        clip_BCTHW: as for `forward`. Returns logits_BTK.
-        """
-        return self.head(self._read(clip_BCTHW))
-
-    def combine_steps(self, logits_BTK: Tensor) -> Tensor:
-        """One answer of all steps' answers, by `self.combine`: logits_BK."""
-        return combine_steps(logits_BTK, self.combine)
 
     def _read(self, clip_BCTHW: Tensor) -> Tensor:
         """What the classifier sees at each step: state_BTD."""
@@ -243,35 +225,18 @@ class Fused3d(VideoModel):
         self.class_names = None
 
 
-class TwoStreamI3d(VideoModel):
-    """I3D on RGB and I3D on flow; their logits are added."""
+class TwoStreamI3d(TwoStream):
+    """I3D on RGB and I3D on flow; their logits are added, not their softmaxes. Paper: section 2.4."""
 
-    heads = ("rgb.head", "flow.head")
-    input_weights = ("rgb.conv1a.conv.weight", "flow.conv1a.conv.weight")
+    rgb: InceptionI3d
+    flow: InceptionI3d
     min_frames = MIN_FRAMES
 
     def __init__(self, num_classes: int = 400, *, tiny: bool = False, dropout: float = 0.5) -> None:
-        super().__init__()
-        self.rgb = i3d_inception(num_classes, tiny=tiny, dropout=dropout)
-        self.flow = i3d_inception_flow(num_classes, tiny=tiny, dropout=dropout)
-        self.spec = join_specs({"rgb": self.rgb.spec, "flow": self.flow.spec})
-        self.num_classes = num_classes
-
-    def forward(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor:
-        """Score a batch of clips of both modalities: the sum of both streams' logits.
-
-        clips_BCTHW: {"rgb": tensor_BCTHW, "flow": tensor_BCTHW}, each as `i3d_inception` takes it. Returns
-        logits_BK. Paper: section 2.4.
-        """
-        return self.join_scores(self.forward_heads(clips_BCTHW))
-
-    def forward_heads(self, clips_BCTHW: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What each stream says by itself, each with a loss of its own in training.
-
-        clips_BCTHW: as for `forward`. Returns a logits_BK for each modality.
-        """
-        check_parts(self, clips_BCTHW)
-        return {"rgb": self.rgb(clips_BCTHW["rgb"]), "flow": self.flow(clips_BCTHW["flow"])}
+        super().__init__(
+            i3d_inception(num_classes, tiny=tiny, dropout=dropout),
+            i3d_inception_flow(num_classes, tiny=tiny, dropout=dropout),
+        )
 
     def join_scores(self, logits: Mapping[str, Tensor]) -> Tensor:
         """From what `forward_heads` gives to the logits_BK of `forward`."""
@@ -281,21 +246,6 @@ class TwoStreamI3d(VideoModel):
         """Score every position in time, 8 frames apart. clips_BCTHW: as for `forward`. Returns logits_BTK."""
         check_parts(self, clips_BCTHW)
         return self.rgb.forward_dense(clips_BCTHW["rgb"]) + self.flow.forward_dense(clips_BCTHW["flow"])
-
-    def forward_features(self, clips_BCTHW: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The last map of each stream. clips_BCTHW: as for `forward`. Returns a feature_BDTHW for each."""
-        check_parts(self, clips_BCTHW)
-        return {
-            "rgb": self.rgb.forward_features(clips_BCTHW["rgb"]),
-            "flow": self.flow.forward_features(clips_BCTHW["flow"]),
-        }
-
-    def reset_head(self, num_classes: int) -> None:
-        """Put untrained classifiers of `num_classes` (K) on both streams, on their devices."""
-        self.rgb.reset_head(num_classes)
-        self.flow.reset_head(num_classes)
-        self.num_classes = num_classes
-        self.class_names = None
 
 
 def lstm_inception(

@@ -25,6 +25,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from vadis.models.contract import VideoModel
+
 Combine = Literal["last", "max", "sum", "weighted"]
 
 
@@ -60,3 +62,35 @@ def score_steps(head: nn.Linear, state_BTD: Tensor, combine: Combine) -> Tensor:
     if combine == "max":
         return combine_steps(head(state_BTD), combine)
     return head(combine_steps(state_BTD, combine))
+
+
+class StepByStep(VideoModel):
+    """A network that reads frames in order and can answer after each of them.
+
+    What derives from it has `_read`, which gives state_BTD for a clip, a `head`, and a way to `combine`.
+    """
+
+    head: nn.Linear
+    combine: Combine
+
+    def forward(self, clip_BCTHW: Tensor) -> Tensor:
+        """Score a batch of clips: the answers of all steps as one, by `combine`.
+
+        clip_BCTHW: float, normalised by `self.spec`; any number of frames. Returns logits_BK.
+        """
+        return score_steps(self.head, self._read(clip_BCTHW), self.combine)
+
+    def forward_steps(self, clip_BCTHW: Tensor) -> Tensor:
+        """Score the clip anew at every frame: each answer knows all frames so far.
+
+        clip_BCTHW: as for `forward`. Returns logits_BTK.
+        """
+        return self.head(self._read(clip_BCTHW))
+
+    def combine_steps(self, logits_BTK: Tensor) -> Tensor:
+        """One answer of all steps' answers, by `self.combine`: logits_BK."""
+        return combine_steps(logits_BTK, self.combine)
+
+    def _read(self, clip_BCTHW: Tensor) -> Tensor:
+        """What the classifier sees at each step: state_BTD."""
+        raise NotImplementedError

@@ -50,7 +50,7 @@ from torch.nn import functional as F
 from vadis.models.alexnet import AlexNetTrunk
 from vadis.models.contract import Paper, Result, VideoModel
 from vadis.models.layers import by_frame, check_clip, fresh_classifier, make_spec
-from vadis.models.recurrent import Combine, check_combine, combine_steps, score_steps
+from vadis.models.recurrent import Combine, StepByStep, check_combine
 from vadis.models.trunks import make_trunk
 
 WINDOW, STRIDE = 10, 5
@@ -280,28 +280,10 @@ class TimeConvolution(ConvPooling):
         return super()._describe(F.relu(self.conv(feature_BDTHW)))
 
 
-class Lstm(ConvPooling):
+class Lstm(StepByStep, ConvPooling):
     """The layers of the image network on every frame, then recurrent layers and a classifier at each step."""
 
     usual_frames = 30
-
-    def forward(self, clip_BCTHW: Tensor) -> Tensor:
-        """Score a batch of clips: the answers of all steps as one, by `combine`.
-
-        clip_BCTHW: float, normalised by `self.spec`; any number of frames. Returns logits_BK.
-        """
-        return score_steps(self.head, self._read(clip_BCTHW), self.combine)
-
-    def forward_steps(self, clip_BCTHW: Tensor) -> Tensor:
-        """Score the clip anew at every frame: each answer knows all frames so far.
-
-        clip_BCTHW: as for `forward`. Returns logits_BTK.
-        """
-        return self.head(self._read(clip_BCTHW))
-
-    def combine_steps(self, logits_BTK: Tensor) -> Tensor:
-        """One answer of all steps' answers, by `self.combine`: logits_BK."""
-        return combine_steps(logits_BTK, self.combine)
 
     def _read(self, clip_BCTHW: Tensor) -> Tensor:
         """What the classifier sees at each step: state_BTD."""

@@ -218,7 +218,7 @@ class TwoStream(VideoModel):
 
     heads = ("rgb.head", "flow.head")
 
-    def __init__(self, rgb: Stream, flow: Stream, flow_weight: float = 1.0) -> None:
+    def __init__(self, rgb: VideoModel, flow: VideoModel, flow_weight: float = 1.0) -> None:
         super().__init__()
         if flow_weight <= 0:
             raise ValueError(f"flow_weight must be above 0 (the spatial stream's is 1), got {flow_weight}")
