@@ -41,10 +41,6 @@ BLIND_TO_ORDER: frozenset[str] = frozenset(
 )
 """Networks whose answer does not depend on the order of frames, as their papers say."""
 
-AWAITED: frozenset[str] = frozenset()
-"""Rows of golden/architectures.csv whose networks are still to come: frames, streams and sound."""
-
-
 REFERENCE = list(
     csv.DictReader((Path(__file__).parent / "golden" / "architectures.csv").read_text().splitlines())
 )
@@ -771,7 +767,7 @@ def test_published_weights_by_name(i3d_weights: Path) -> None:
 
 @pytest.mark.parametrize(
     "row",
-    [row for row in REFERENCE if row["model"] not in AWAITED],
+    REFERENCE,
     ids=lambda row: f"{row['model']}-{row['num_classes']}-{row['input_CTHW']}",
 )
 def test_cost(row: dict[str, str]) -> None:
@@ -786,12 +782,6 @@ def test_cost(row: dict[str, str]) -> None:
     assert cost.num_parameters == pytest.approx(float(row["params"]), rel=tolerance)
     if row["gmac"]:
         assert cost.gmac == pytest.approx(float(row["gmac"]), rel=tolerance)
-
-
-def test_what_is_awaited_is_not_there_yet() -> None:
-    """A row leaves the list with its network, so that the list ends empty."""
-    assert AWAITED.isdisjoint(MODELS)
-    assert {row["model"] for row in REFERENCE} >= AWAITED
 
 
 def test_cost_leaves_the_model_alone() -> None:
