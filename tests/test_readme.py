@@ -113,6 +113,14 @@ def test_snippets_run(page: str, index: int, folder: Path, i3d_weights: Path) ->
     assert SHOWN & set(names)
 
 
+def test_the_snippet_of_modalities_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = [code for code in fences("data.md", "python") if "make_inputs" in code]
+    exec(compile(code, "data.md", "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 3
+    assert all(line.endswith("torch.Size([1, 5])") for line in said)
+
+
 @pytest.mark.slow
 @pytest.mark.network
 def test_predict_commands_run(folder: Path, i3d_weights: Path) -> None:
