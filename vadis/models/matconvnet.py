@@ -11,7 +11,7 @@ layer without a name is "layer38", by its place. Filters H x W x I x O come as O
 dimensions, H x W x T x I x O, as O x I x T x H x W); `average_image` is what is subtracted from the pixels (0
 to 255), one number for each channel, where the file says it.
 
-Reading needs scipy, which runs nothing that is in a file. Files of MATLAB 7.3 are another format (HDF5).
+Files are read by `vadis.models.mat_file`. Those of MATLAB 7.3 are another format (HDF5).
 
 Sources: the public code of MatConvNet (vl_simplenn_tidy, DagNN.fromSimpleNN, DagNN.saveobj).
 
@@ -20,28 +20,26 @@ Shapes: O output and I input channels, T H W kernel extent, N layers or paramete
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vadis.models.mat_file import MatError, read_mat
+
+__all__ = ["MAGIC", "MAGIC_HDF5", "MatError", "read_matconvnet"]
+
 MAGIC, MAGIC_HDF5 = b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file"
 VARIABLES = ("net", "layers", "params", "meta", "normalization")
 MAX_PARAMETERS = 10_000
-
-
-class MatError(Exception):
-    """A MATLAB file holds no network that is understood; the message says why."""
 
 
 def read_matconvnet(path: Path) -> dict[str, np.ndarray]:
     """The parameters of a MatConvNet network, and "average_image" (one number a channel) where it is there.
 
     Returns arrays by MatConvNet's names; see the module for their axes. Raises MatError for a file that is no
-    such network, or where scipy is missing.
+    such network.
     """
     with path.open("rb") as file:
         head = file.read(len(MAGIC))
@@ -50,28 +48,7 @@ def read_matconvnet(path: Path) -> dict[str, np.ndarray]:
             "it is of MATLAB 7.3 (HDF5), which is not read; in MATLAB: net = load(FILE); "
             "save(NEW, '-struct', 'net', '-v7')"
         )
-    try:
-        from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
-    except ImportError as error:
-        raise MatError('MATLAB files are read by scipy: pip install "vadis[train]"') from error
-    try:
-        holder = loadmat(path, variable_names=VARIABLES)
-    except (
-        MatReadError,
-        ValueError,
-        TypeError,
-        LookupError,
-        NotImplementedError,
-        ArithmeticError,
-        struct.error,
-        zlib.error,
-        EOFError,
-        AttributeError,
-        NameError,
-        OSError,
-    ) as error:
-        raise MatError(f"it is no sound MATLAB file ({str(error)[:200]})") from error
+    holder = read_mat(path, VARIABLES)
     network: Any = holder
     if "net" in holder:
         network = _one(holder["net"])
