@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,13 +19,15 @@ from PIL import Image, PngImagePlugin
 
 from vadis.explain import draw_layers, layer_sizes
 from vadis.models import create_model
-from vadis.tables import read_table
+from vadis.tables import PublishedTable, read_table
 from vadis.tables.grid import to_markdown
 
 PAGE = Path(__file__).with_name("history.md")
 PICTURES = Path(__file__).with_name("images") / "history"
 MARKED = re.compile(r"(<!-- (picture|table|folded) (\S+) -->\n)(.*?)(<!-- end -->)", re.S)
 COLOURS = 48
+WIDE = 10
+"""So many columns are too wide for a page."""
 
 
 def read_page() -> str:
@@ -48,12 +51,20 @@ def fill(page: str, kinds: tuple[str, ...] = ("picture", "table", "folded")) -> 
 
 def table_text(name: str, folded: bool) -> str:
     """A published table under its title; `folded` shows the title only until it is clicked."""
-    table = read_table(name)
+    table = _turned(read_table(name))
     heading, rest = to_markdown(table).split("\n", 1)
     title = heading.removeprefix(f"### {name}: ")
     if folded:
         return f"<details><summary>{title} (<code>{name}</code>)</summary>\n{rest}\n</details>\n"
     return f"**{title}** (`{name}`)\n{rest}"
+
+
+def _turned(table: PublishedTable) -> PublishedTable:
+    """The table with rows for columns, where it would be too wide for a page."""
+    if len(table.columns) < WIDE:
+        return table
+    order = [cell for name in table.columns for cell in table.cells if cell.column == name]
+    return replace(table, cells=tuple(replace(cell, row=cell.column, column=cell.row) for cell in order))
 
 
 def picture_line(name: str) -> str:

@@ -61,7 +61,7 @@ def draw_layers(
         y += half + (18 if row else 0)
         middles.append(y)
         y += half + 8 + WORDS
-    canvas = Canvas(width, round(y + note_height(width, note)))
+    canvas = Canvas(width, round(y + (note_height(width, note) if note else 10)))
     draw_heading(canvas, f"Tensor sizes of {model.name or type(model).__name__}", subtitle, note)
     centres = [
         (lefts[at] + wide[at] / 2, middles[block.row]) for block, at in zip(blocks, columns, strict=True)

@@ -15,7 +15,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,11 +87,8 @@ class Block:
 
 def _last_name(path: str) -> str:
     """The end of a module's path that names something: "stages.0" of "slow.stages.0"."""
-    parts = path.split(".")
-    start = len(parts) - 1
-    while start > 0 and parts[start].isdigit():
-        start -= 1
-    return ".".join(parts[start:])
+    found = re.search(r"[^.]*(\.\d+)*$", path)
+    return found[0] if found else path
 
 
 def _list_name(parent: str, names: Sequence[str]) -> str:
@@ -103,7 +100,13 @@ def _list_name(parent: str, names: Sequence[str]) -> str:
         return _last_name(parent)
     if _stem(first) != _stem(last):
         return f"{first}, {last}"
-    return f"{first}-{last[len(_stem(last)) :]}"
+    common = first[: _alike(first, last)].rstrip("0123456789")
+    return f"{first}-{last[len(common) :]}"
+
+
+def _alike(one: Sequence[str], other: Sequence[str]) -> int:
+    """How much of their beginning two sequences share."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _stem(name: str) -> str:
@@ -125,7 +128,8 @@ def layer_sizes(model: VideoModel, level: int | None = None, most: int | None = 
     clip = make_clip(model.spec, device="meta", fill=torch.empty)
     with torch.no_grad():
         units = _choose_units(shadow, clip, level)
-        follower = _Follower(shadow, clip, units)
+        name = "clip" if model.spec.modality == "rgb" else model.spec.modality
+        follower = _Follower(shadow, {name: clip} if isinstance(clip, Tensor) else clip, units)
         with follower:
             result = shadow(clip)
     follower.finish(result)
@@ -234,7 +238,7 @@ class _Node:
 class _Follower(TorchDispatchMode):
     """Carries along, with every tensor that depends on the clip, the nodes that it was made from."""
 
-    def __init__(self, model: nn.Module, clip: Any, units: _Units) -> None:
+    def __init__(self, model: nn.Module, clips: Mapping[str, Tensor], units: _Units) -> None:
         super().__init__()
         self.units = units
         self.nodes: list[_Node] = []
@@ -243,7 +247,7 @@ class _Follower(TorchDispatchMode):
         self.depth = 0
         self.layouts: set[int] = set()  # ids of tensors_BCN, that a 1D convolution gave
         self.weights: dict[int, str] = {}  # of layers that are not called: others use their weights
-        for name, tensor in clip.items() if isinstance(clip, dict) else [("clip", clip)]:
+        for name, tensor in clips.items():
             _, channels, frames, height, width = tensor.shape
             self._add(name, (channels, frames, height, width), set(), 0, tensor)
         for name, module in model.named_modules():
@@ -251,7 +255,7 @@ class _Follower(TorchDispatchMode):
                 for parameter in module.parameters(recurse=False):
                     self.weights[id(parameter)] = name
             if name in units.called:
-                module.register_forward_pre_hook(self._enter)
+                module.register_forward_pre_hook(lambda *_: setattr(self, "depth", self.depth + 1))
                 module.register_forward_hook(
                     lambda _module, _given, result, name=name: self._leave(name, result)  # type: ignore[misc]
                 )
@@ -262,9 +266,6 @@ class _Follower(TorchDispatchMode):
         self.nodes.append(_Node(name, size, sources, num_layers, self.units.holder(name), place))
         self.alive.append(tensor)
         self.origins[id(tensor)] = frozenset([len(self.nodes) - 1])
-
-    def _enter(self, *_: Any) -> None:
-        self.depth += 1
 
     def _leave(self, name: str, result: Any) -> None:
         self.depth -= 1
@@ -389,8 +390,7 @@ def _assign_rows(nodes: list[_Node]) -> list[_Node]:
 
     def likeness(one: int, other: int) -> tuple[bool, bool, int]:
         first, second = nodes[one], nodes[other]
-        paths = zip(first.name.split("."), second.name.split("."), strict=False)
-        alike = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], paths))
+        alike = _alike(first.name.split("."), second.name.split("."))
         return first.size == second.size, first.place == second.place, alike
 
     after = _followers(nodes)
