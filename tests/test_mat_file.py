@@ -78,6 +78,7 @@ def test_what_scipy_wrote_is_read_as_scipy_reads_it(compressed: bool, tmp_path: 
     for name in CONTENT:
         assert same(found[name], wanted[name]), name
     assert set(read_mat(path, ("text", "other"))) == {"text"}
+    assert set(read_mat(path)) == set(CONTENT)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

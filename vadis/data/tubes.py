@@ -57,14 +57,12 @@ def read_plain_pickle(path: Path) -> Any:
 
 
 def read_matlab(path: Path) -> dict[str, Any]:
-    """The variables of a MATLAB file, arrays of any shapes. DataError if it is damaged, or without SciPy."""
+    """The variables of a MATLAB file, arrays of any shapes. DataError if it is damaged."""
+    from vadis.models.mat_file import MatError, read_mat
+
     try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise DataError(f"{path}: MATLAB files need SciPy: pip install 'vadis[train]'") from error
-    try:
-        return dict(loadmat(path))
-    except (OSError, ValueError, TypeError, RuntimeError, IndexError) as error:
+        return dict(read_mat(path))
+    except (OSError, MatError) as error:
         raise DataError(f"{path}: is not a MATLAB file of version 5 ({error})") from error
 
 

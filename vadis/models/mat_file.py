@@ -58,8 +58,11 @@ class MatError(Exception):
     """A MATLAB file is damaged, or holds what is not understood; the message says why."""
 
 
-def read_mat(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
-    """The variables of a file that have one of the names. Raises MatError, and OSError as `open` does."""
+def read_mat(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The variables of a file, or those that have one of the names, arrays of any shapes.
+
+    Raises MatError, and OSError as `open` does.
+    """
     data = path.read_bytes()
     order = {b"IM": "<", b"MI": ">"}.get(data[126:HEAD])
     if order is None:
@@ -72,7 +75,7 @@ def read_mat(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
             kind, content = _Elements(_decompress(content), order).take()
         if kind == ARRAY:
             name, value = _read_array(_Elements(content, order), names)
-            if name in names:
+            if names is None or name in names:
                 found[name] = value
     return found
 

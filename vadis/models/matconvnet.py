@@ -73,7 +73,7 @@ def _arrays(parameters: Iterator[tuple[str, np.ndarray]]) -> dict[str, np.ndarra
             raise MatError(f"it has more than {MAX_PARAMETERS} parameters")
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
             raise MatError(f"{name} holds no floating point numbers")
-        arrays[name] = np.ascontiguousarray(_outputs_first(value), dtype=np.float32)
+        arrays[name] = np.array(_outputs_first(value), dtype=np.float32, order="C")
     if not arrays:
         raise MatError("it holds no layer with parameters")
     return arrays
