@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from built import noise
 from made_weights import all_by_the_rule
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,10 +32,6 @@ def tiny(name: str = "c3d", **options: Any) -> C3d:
     model = create_model(name, num_classes=5, tiny=True, **options).eval()
     assert isinstance(model, C3d)
     return model
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def imported(arrays: dict[str, np.ndarray], layout: str = "auto") -> Imported:

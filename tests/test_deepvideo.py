@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from built import noise
 
 from vadis.evaluation.protocols import make_protocol
 from vadis.models import create_model
@@ -27,10 +27,6 @@ def tiny(name: str, **options: Any) -> DeepVideo:
     model = create_model(name, num_classes=5, tiny=True, **options).eval()
     assert isinstance(model, DeepVideo)
     return model
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize(

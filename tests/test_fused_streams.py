@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from built import on_meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,11 +18,6 @@ from vadis.models.fused_streams import FusedStreams
 from vadis.models.inflate import inflate
 from vadis.models.vgg import score
 from vadis.training.losses import score_clips
-
-
-def on_meta(name: str, **options: Any) -> Any:
-    with torch.device("meta"):
-        return create_model(name, **options).eval()
 
 
 def tiny(name: str = "fused_vggm_relu5_conv", **options: Any) -> Any:

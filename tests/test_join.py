@@ -6,13 +6,10 @@ import math
 
 import pytest
 import torch
-from torch import Tensor, nn
+from built import noise
+from torch import nn
 
 from vadis.models.join import Join, check_places, gaussian_window, outer_product
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_sum_max_and_concat() -> None:

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
+from built import noise, on_meta, tiny
 from torch import Tensor
 from torch.nn import functional as F
 
-from vadis.models import VideoModel, create_model
 from vadis.models.cost import count_parameters, measure_cost
 from vadis.models.inflate import image_name
 from vadis.models.quo_vadis import Fused3d, LstmInception, TwoStreamI3d
 from vadis.models.two_stream import TwoStream
-
-
-def on_meta(name: str, **options: Any) -> VideoModel:
-    """A network that takes no memory."""
-    with torch.device("meta"):
-        return create_model(name, **options).eval()
-
-
-def tiny(name: str, **options: Any) -> VideoModel:
-    torch.manual_seed(0)
-    return create_model(name, num_classes=5, tiny=True, **options).eval()
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def both(batch: int = 1, frames: int = 5, side: int = 48, flow: int = 20) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from built import noise
 from made_weights import all_by_the_rule, by_the_rule
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -54,10 +55,6 @@ def tiny(name: str, **options: Any) -> VideoResNet:
     model = unsettle(create_model(name, num_classes=5, tiny=True, **options))
     assert isinstance(model, VideoResNet)
     return model
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def imported(arrays: dict[str, np.ndarray], name: str, layout: str = "auto") -> Imported:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from torch import Tensor, nn
+from built import noise
+from torch import nn
 
 from vadis.models import create_model
 from vadis.models.conversion import expected_shapes
@@ -47,10 +48,6 @@ def tiny(name: str, **options: Any) -> ResNet3d:
     model = unsettle(create_model(name, num_classes=5, tiny=True, **options))
     assert isinstance(model, ResNet3d)
     return model
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 # --- the table ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from built import noise
 from torch import Tensor
 
 from vadis.models import create_model
@@ -30,10 +31,6 @@ def tiny(name: str, **options: Any) -> ConvPooling:
     model = create_model(f"snippets_{name}", num_classes=5, tiny=True, **options).eval()
     assert isinstance(model, ConvPooling)
     return model
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 # --- what goes in, and how much there is ----------------------------------------------------------

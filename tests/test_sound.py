@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from built import noise, on_meta, tiny
 from made_weights import all_by_the_rule
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,20 +23,6 @@ from vadis.specs import MMACTION2_SOUND, VGGISH_SOUND
 from vadis.video.spectrogram import cut_pictures, log_mel
 
 NAMES = ("sound_xception", "sound_resnet18", "sound_vggish")
-
-
-def on_meta(name: str, **options: Any) -> Any:
-    with torch.device("meta"):
-        return create_model(name, **options).eval()
-
-
-def tiny(name: str, **options: Any) -> Any:
-    torch.manual_seed(0)
-    return create_model(name, num_classes=5, tiny=True, **options).eval()
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def imported(name: str, arrays: dict[str, np.ndarray], layout: str = "auto") -> Imported:

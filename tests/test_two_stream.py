@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from built import on_meta, tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,16 +21,6 @@ from vadis.training.heads import Head, cut_head
 from vadis.training.losses import heads_loss, score_clips
 
 PAIRS = ("two_stream_vggm", "two_stream_vgg16", "two_stream_resnet50", "two_stream_resnet101")
-
-
-def on_meta(name: str, **options: Any) -> Any:
-    with torch.device("meta"):
-        return create_model(name, **options).eval()
-
-
-def tiny(name: str, **options: Any) -> Any:
-    torch.manual_seed(0)
-    return create_model(name, num_classes=5, tiny=True, **options).eval()
 
 
 def clips_of(model: Any, batch: int = 2) -> Any:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import torchvision
+from built import noise
 from made_weights import all_by_the_rule
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from vadis.models.trunks import make_trunk
 from vadis.models.vgg import HIDDEN, LRN_ALPHA, TABLES, VGG_M, Conv, Vgg, score, slide
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def tiny(kind: str, **options: object) -> Vgg:
