@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,3 +26,10 @@ def tiny(name: str, **options: Any) -> Any:
 def noise(*shape: int, seed: int = 1) -> Tensor:
     """Normally distributed numbers, the same for a seed."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def small_r3d() -> Any:
+    """A tiny R3D for clips of 4 frames of 32 pixels, 25 a second."""
+    model = tiny("r3d_18")
+    model.spec = replace(model.spec, num_frames=4, frame_stride=1, fps=25.0, size=32, crop=32)
+    return model

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from built import small_r3d
 from torch import Tensor
 
 from vadis import extractor
@@ -16,10 +17,7 @@ from vadis.transfer.controls import freeze_frame
 @pytest.fixture(scope="module")
 def network() -> VideoModel:
     """A tiny R3D for clips of 4 frames of 32 pixels, weights by a seed."""
-    torch.manual_seed(0)
-    model = create_model("r3d_18", tiny=True, num_classes=5).eval()
-    model.spec = replace(model.spec, num_frames=4, frame_stride=1, fps=25.0, size=32, crop=32)
-    return model
+    return small_r3d()
 
 
 @pytest.fixture
