@@ -254,6 +254,30 @@ def test_arrays_become_what_the_loader_gives(root: Path, sampling: str) -> None:
     assert alone.shape == (1, 4, 3, 32, 32)
 
 
+@pytest.mark.parametrize("fps", [None, 25.0, 5.0, 10.0, 50.0])
+@pytest.mark.parametrize("sampling", ["clip", "segments"])
+def test_arrays_at_a_rate_of_the_networks_own(root: Path, sampling: str, fps: float | None) -> None:
+    """A network that takes five frames a second gets every fifth of these, as from the loader."""
+    spec = replace(RGB, sampling=sampling, fps=fps, num_frames=4)
+    wanted = one_batch(root, spec, FOLDER).clip_BCTHW()
+    found = make_inputs(spec, arrays_of(root), fps=25.0)
+    assert isinstance(found, Tensor)
+    assert isinstance(wanted, Tensor)
+    assert torch.equal(found, wanted)
+    if sampling == "clip" and fps is not None:
+        steps = (found[0, 1, :, 0, 0].diff() * 255 / 8).round().tolist()
+        assert steps == pytest.approx([25 / fps] * 3, abs=0.5)
+
+
+def test_arrays_of_parts_at_two_rates(root: Path) -> None:
+    both = join_specs({"rgb": replace(RGB, num_frames=2, fps=5.0), "flow": replace(FLOW, fps=12.5)})
+    wanted, found = one_batch(root, both, FOLDER).clip_BCTHW(), make_inputs(both, arrays_of(root))
+    assert isinstance(wanted, dict)
+    assert isinstance(found, dict)
+    assert torch.equal(found["rgb"], wanted["rgb"])
+    assert torch.allclose(found["flow"], wanted["flow"], atol=1e-5)
+
+
 def test_arrays_of_frames_and_sound(root: Path) -> None:
     with Video(root / "tone.mp4") as video:
         frames_THWC = video.clips([range(60)])[0].frames_THWC

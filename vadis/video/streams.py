@@ -12,6 +12,7 @@ Legend: T frames or positions, L frames or fields stacked as channels, C channel
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -26,6 +27,8 @@ from vadis.video.spectrogram import log_mel
 from vadis.video.transform import FLOW, prepare_clip
 
 log = logging.getLogger(__name__)
+
+CLOCK_SLACK = 1e-6  # frames or ticks by which a quotient may miss the one that it means
 
 Tensors = Tensor | dict[str, Tensor]
 """What goes into a network: one tensor, or one for each part of its spec, by name."""
@@ -53,9 +56,9 @@ def make_inputs(
     """What a network takes, of the arrays of a whole video: one clip_BCTHW with B = 1, or one by name.
 
     arrays: "rgb", uint8 frames_THWC; "flow" or "warped_flow", float flow_THW2 in pixels a frame, field i from
-    frame i to frame i + 1; "audio", a mono wave_S at the spec's sample rate that begins with the
-    first frame. fps: of the frames, in Hz, for the sound. Positions are those of tests: the middle of the
-    video, or of each segment; the other parts follow the first. missing: "zero" puts zeros where a modality
+    frame i to frame i + 1; "audio", a mono wave_S at the spec's sample rate that begins with the first frame.
+    fps: of the frames, in Hz; a spec with a rate of its own gets those that are shown at its ticks. Positions are those of tests: the middle of the video, or of each segment; the other parts follow the
+    first. missing: "zero" puts zeros where a modality
     is lacking, and warns. Raises ValueError for what is lacking or has another shape.
     """
     spec = at_test(spec)
@@ -74,13 +77,13 @@ def make_inputs(
         total = max(1, int(len(arrays["audio"]) / _sound_of(parts[lead]).sample_rate * fps))
     else:
         total = len(arrays[sources[lead]])
-    chosen_T = _positions(total, parts[lead])
+    chosen_T = _positions(total, parts[lead], fps)
     found = {}
     for name, part in parts.items():
         if name in lacking:
             found[name] = torch.zeros(1, *part.shape)
             continue
-        places_T = chosen_T if name == lead else _follow(chosen_T, parts[lead], part)
+        places_T = chosen_T if name == lead else _follow(chosen_T, parts[lead], part, fps)
         found[name] = _make_one(part, arrays[sources[name]], places_T, fps)[None]
     return found if spec.parts else found[""]
 
@@ -114,19 +117,26 @@ def _sound_of(spec: ClipSpec) -> SoundSpec:
     return spec.sound
 
 
-def _positions(total: int, spec: ClipSpec) -> sample.Indices:
+def _positions(total: int, spec: ClipSpec, fps: float) -> sample.Indices:
+    """The frames of the one clip of a test, counted in ticks where the spec has a rate."""
+    rate = fps if spec.fps is None else spec.fps
+    ticks = max(1, math.ceil(total / fps * rate - CLOCK_SLACK))
     if spec.sampling == "segments":
-        return sample.tsn_test_segments(total, spec.num_frames, spec.reach)
-    return sample.uniform_clips(total, 1, spec.num_frames, spec.frame_stride)[0]
+        chosen_T = sample.tsn_test_segments(ticks, spec.num_frames, spec.reach)
+    else:
+        chosen_T = sample.uniform_clips(ticks, 1, spec.num_frames, spec.frame_stride)[0]
+    shown_T = np.floor(chosen_T / rate * fps + CLOCK_SLACK).astype(np.int64)
+    return np.clip(shown_T, 0, total - 1)
 
 
-def _follow(places_T: sample.Indices, lead: ClipSpec, spec: ClipSpec) -> sample.Indices:
+def _follow(places_T: sample.Indices, lead: ClipSpec, spec: ClipSpec, fps: float) -> sample.Indices:
     """The same places where the paces agree; else as many as the spec has, about their middle."""
     pace = ("num_frames", "frame_stride", "fps", "sampling")
     if all(getattr(spec, name) == getattr(lead, name) for name in pace):
         return places_T
     middle = (places_T[0] + places_T[-1]) / 2
-    offsets_T = (np.arange(spec.num_frames) - (spec.num_frames - 1) / 2) * spec.frame_stride
+    stride = spec.frame_stride * (fps / spec.fps if spec.fps else 1.0)
+    offsets_T = (np.arange(spec.num_frames) - (spec.num_frames - 1) / 2) * stride
     return np.floor(middle + offsets_T + 0.5).astype(np.int64)
 
 
