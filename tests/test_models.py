@@ -10,6 +10,7 @@ import csv
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from vadis.models import MODELS, VideoModel, average_channels, create_model, lis
 from vadis.models import weights as published
 from vadis.models.contract import Clip, Paper, make_clip
 from vadis.models.cost import count_parameters, measure_cost
-from vadis.specs import ClipSpec
+from vadis.specs import ClipSpec, join_specs
 from vadis.video.streams import each
 
 CLASSES = 7
@@ -665,6 +666,42 @@ def test_options_that_the_file_implies(stored: tuple[Path, published.LoadedWeigh
     loaded.metadata["options"] = {"dropout": 0.25}  # type: ignore[index]
     assert create_model("i3d_inception", weights=file, tiny=True).dropout.p == 0.25
     assert create_model("i3d_inception", weights=file, tiny=True, dropout=0.1).dropout.p == 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("tsn_r18", {"num_segments": 7}, {"num_frames": 7, "crop": 40}),
+        ("tsn_r18", {"test_segments": 10}, {"num_frames": 3, "test_frames": 10, "crop": 40}),
+        ("sound_vggish", {"num_pictures": 2}, {"num_frames": 2}),
+        ("aggregate_tcp", {"num_clips": 5}, {"num_frames": 5}),
+        ("two_stream_spatial_resnet50", {"crop": 64}, {"crop": 64, "size": 73}),
+        ("two_stream_spatial_resnet50", {"dropout": 0.1}, {"crop": 40, "size": 50}),
+    ],
+)
+def test_what_an_option_asks_for_is_not_undone_by_the_file(
+    name: str, options: dict[str, Any], expected: dict[str, int], tmp_path: Path
+) -> None:
+    model = tiny_model(name)
+    if model.spec.modality == "rgb":
+        model.spec = replace(model.spec, crop=40, size=50)  # as a recipe trains it
+    file = published.save_model(model, tmp_path / "x.safetensors")
+    spec = create_model(name, weights=file, **options).spec
+    assert {key: getattr(spec, key) for key in expected} == expected
+
+
+def test_nor_in_the_parts_of_several_modalities(tmp_path: Path) -> None:
+    model = tiny_model("two_stream_resnet50")
+    model.spec = join_specs(
+        {name: replace(part, crop=40, size=50) for name, part in model.spec.parts.items()}
+    )
+    file = published.save_model(model, tmp_path / "x.safetensors")
+    assert create_model("two_stream_resnet50", weights=file, flow_weight=2.0).spec == model.spec
+    fewer = create_model("two_stream_resnet50", weights=file, stack=5)
+    assert fewer.spec.shapes == {"rgb": (3, 1, 40, 40), "flow": (10, 1, 40, 40)}
+    assert fewer(random_clip(fewer.spec)).shape == (1, CLASSES)
+    larger = create_model("two_stream_resnet50", weights=file, crop=64)
+    assert {part.crop for part in (larger.spec, *larger.spec.parts.values())} == {64}
 
 
 def test_another_number_of_classes_resets_the_head(

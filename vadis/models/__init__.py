@@ -10,7 +10,7 @@ import difflib
 import fnmatch
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +194,7 @@ from vadis.models.two_stream import (
     two_stream_vgg16,
     two_stream_vggm,
 )
-from vadis.specs import spec_from_dict
+from vadis.specs import ClipSpec, spec_from_dict
 
 __all__ = ["MODELS", "VideoModel", "create_model", "list_models", "model_names"]
 
@@ -440,7 +440,8 @@ def create_model(
     if trained_as.removesuffix("_flow") != model_name.removesuffix("_flow"):
         raise ValueError(f"{source} holds weights of {trained_as!r}, not of {model_name!r}")
     trained_classes = int(metadata["num_classes"])
-    built_with = {"tiny": tiny, **metadata.get("options", {}), **options}
+    as_filed = {"tiny": tiny, **metadata.get("options", {})}
+    built_with = {**as_filed, **options}
     model = maker(**built_with, num_classes=trained_classes)
     model.options = built_with
     _load_strictly(model, loaded.state, str(source))
@@ -449,7 +450,12 @@ def create_model(
     if metadata.get("class_names"):
         model.class_names = tuple(metadata["class_names"])
     model.calibration = metadata.get("calibration")
-    _adopt_spec(model, metadata.get("spec"), options)
+    if metadata.get("spec") is not None:
+        usual = model.spec
+        if options:
+            with torch.device("meta"):
+                usual = maker(**as_filed, num_classes=trained_classes).spec
+        model.spec = _adopt_spec(model.spec, spec_from_dict(metadata["spec"]), usual, options)
     if num_classes is not None and num_classes != trained_classes:
         model.reset_head(num_classes)
         logger.warning(
@@ -478,18 +484,30 @@ def _weights_source(model_name: str, weights: str | Path | None) -> str | Path |
     raise ValueError(f"{model_name} has no weights called {text!r}, and there is no such file{hint}")
 
 
-def _adopt_spec(
-    model: VideoModel, stated: Mapping[str, Any] | None, options: Mapping[str, Any] | None = None
-) -> None:
-    """Let weights say what they were trained on, where that is the modality the network was built for.
+def _adopt_spec(built: ClipSpec, stated: ClipSpec, usual: ClipSpec, options: Iterable[str] = ()) -> ClipSpec:
+    """What a network takes whose weights say what they were trained on: that, where the modality is the same.
 
-    What the caller asked for by an option of the same name (`num_frames`, `crop` ...) stays.
+    What the caller asked for by an option stays, part by part: what has the option's name (`num_frames`,
+    `crop` ...), and what is `built` otherwise than `usual`, the spec without the caller's options
+    (`num_segments` changes the number of frames).
     """
-    if stated is None or stated["modality"] != model.spec.modality:
-        return
-    asked = {key for key in options or {} if key in stated}
+    if stated.modality != built.modality:
+        return built
+    asked = {key for key in options if hasattr(stated, key)}
     asked |= {"size"} if "crop" in asked else set()  # a crop of another size is cut from another picture
-    model.spec = replace(spec_from_dict(stated), **{key: getattr(model.spec, key) for key in asked})
+    names = {field.name for field in fields(ClipSpec)} - {"modality", "parts"}
+    same = usual.modality == built.modality
+    kept = {
+        name: getattr(built, name)
+        for name in names
+        if name in asked or (same and getattr(built, name) != getattr(usual, name))
+    }
+    parts = {
+        name: _adopt_spec(part, stated.parts[name], usual.parts.get(name, part), options)
+        for name, part in built.parts.items()
+        if name in stated.parts
+    }
+    return replace(stated, **kept, parts=parts)
 
 
 def _load_strictly(model: VideoModel, state: Mapping[str, Tensor], source: str) -> None:
