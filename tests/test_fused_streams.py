@@ -256,6 +256,8 @@ def test_torchvisions_vgg16_into_both_towers() -> None:
         ({"at": "fc6", "method": "bilinear"}, "bilinear fusion joins after one convolution"),
         ({"at": "relu4", "convolution": "3d"}, 'joins with method="conv" after relu5'),
         ({"method": "sum", "convolution": "3d"}, "got method='sum'"),
+        ({"pooling": "3D"}, "convolution and pooling are 2d or 3d, got '2d' and '3D'"),
+        ({"convolution": "1d"}, "got '1d' and '2d'"),
     ],
 )
 def test_what_cannot_be_joined(options: dict[str, Any], said: str) -> None:

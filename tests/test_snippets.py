@@ -62,6 +62,23 @@ def test_five_layers_of_512(trunk: str, millions: float) -> None:
     assert not any("weight_hr" in key or "peephole" in key for key, _ in model.lstm.named_parameters())
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "error", "said"),
+    [
+        ("conv_pooling", {"num_frame": 3}, TypeError, "ConvPooling has no option num_frame"),
+        ("late_pooling", {"combine": "max"}, TypeError, "LatePooling has no option combine"),
+        ("conv_pooling", {"num_frames": 0}, ValueError, "at least 1, got 0, None and None"),
+        ("lstm", {"num_layers": 0}, ValueError, "at least 1, got None, None and 0"),
+        ("conv_pooling", {"trunk": "alexnet", "crop": 16}, ValueError, "of 16 x 16 pixels nothing is left"),
+        ("slow_pooling", {"num_frames": 5}, ValueError, "SlowPooling takes at least 10 frames, got 5"),
+        ("lstm", {"trunk": "r50"}, ValueError, "no trunk is called 'r50'; there are resnet18"),
+    ],
+)
+def test_what_cannot_be_built(name: str, options: dict[str, Any], error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        create_model(f"snippets_{name}", tiny=True, **options)
+
+
 def test_a_larger_softmax_for_local_pooling() -> None:
     assert [count_windows(frames) for frames in (10, 14, 15, 30, 120)] == [1, 1, 2, 5, 23]
     model = on_meta("local_pooling", trunk="alexnet")

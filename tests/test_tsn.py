@@ -169,6 +169,12 @@ def test_flow_has_the_range_of_pixels() -> None:
         ({"top_k": 0}, "top_k must be at least 1"),
         ({"num_segments": 0}, "num_frames, frame_stride, stack"),
         ({"stack": 3}, "a snippet of RGB is one frame, got stack=3"),
+        ({"stack": 0, "modality": "flow"}, "at least one field or difference, got stack=0"),
+        ({"pixels": "caffe"}, "pixels must be trunk or mmaction2, got 'caffe'"),
+        (
+            {"in_channels": 10},
+            "of one picture, got 10: how many lie in a snippet is `stack`",
+        ),
     ],
 )
 def test_what_is_refused(options: dict[str, Any], message: str) -> None:

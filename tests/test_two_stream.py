@@ -123,6 +123,11 @@ def test_bad_pairs() -> None:
         model({"rgb": clips["rgb"], "flow": clips["rgb"]})
     with pytest.raises(ValueError, match="flow_weight must be above 0"):
         tiny("two_stream_vggm", flow_weight=0)
+    with pytest.raises(ValueError, match="flow_weight must be above 0"):
+        tiny("two_stream_vggm", flow_weight=float("nan"))
+    for name in PAIRS:
+        with pytest.raises(TypeError, match="in_channels"):
+            tiny(name, in_channels=2)
 
 
 # --- losses where they belong ---------------------------------------------------------------------

@@ -196,6 +196,8 @@ class FusedStreams(VideoModel):
         layers = [name for name, row in layer_table(trunk, tiny).items() if isinstance(row, Conv)]
         layers += ["fc6", "fc7", "fc8"]
         places = check_places(layers, at, method, convolution == "3d")
+        if not {convolution, pooling} <= {"2d", "3d"}:
+            raise ValueError(f"convolution and pooling are 2d or 3d, got {convolution!r} and {pooling!r}")
         self.method, self.pooling = method, pooling
         self.both = "fc8" in places
         self.places = tuple(place for place in places if place != "fc8")

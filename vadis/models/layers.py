@@ -58,7 +58,9 @@ def make_spec(
         place |= {"mean": (0.0, 0.0), "std": (1.0, 1.0), "value_range": (-1.0, 1.0), "stack": stack}
         return ClipSpec(modality="flow", **place)
     if in_channels != 3:
-        raise ValueError(f"in_channels must be 3 (rgb) or 2 (flow: u and v), got {in_channels}")
+        raise ValueError(
+            f"in_channels must be 3 (rgb) or 2 (flow: u and v; of a stack, of one field), got {in_channels}"
+        )
     return ClipSpec(mean=mean, std=std, value_range=value_range, channel_order=channel_order, **place)
 
 

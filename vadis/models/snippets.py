@@ -114,6 +114,7 @@ class ConvPooling(VideoModel):
 
     usual_frames = 120
     shortest = 1
+    more_options: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -128,6 +129,14 @@ class ConvPooling(VideoModel):
         **rest: Any,
     ) -> None:
         super().__init__()
+        unknown = set(rest) - self.more_options
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no option {', '.join(sorted(unknown))}")
+        if min(each for each in (num_frames, crop, rest.get("num_layers"), 1) if each is not None) < 1:
+            raise ValueError(
+                f"num_frames, crop and num_layers are at least 1, got {num_frames}, {crop} and "
+                f"{rest.get('num_layers')}"
+            )
         crop = crop or (TINY_CROP if tiny else CROP)
         self.trunk = make_trunk(trunk, in_channels, tiny)
         self.input_weights = (f"trunk.{self.trunk.first}",)
@@ -148,6 +157,10 @@ class ConvPooling(VideoModel):
         self.side = 0  # of the map that fc6 is tied to; 0 where there is none
         if isinstance(self.trunk, AlexNetTrunk):
             self.side = self.trunk.layers.positions((1, crop, crop))[1]
+            if self.side < 1:
+                raise ValueError(
+                    f"of {crop} x {crop} pixels nothing is left after the convolutions: take more"
+                )
             hidden = TINY_WIDTH if tiny else FC
             self.fc6 = _linear(channels * self.side**2, hidden)
             self.fc7 = _linear(hidden, hidden)
@@ -284,6 +297,7 @@ class Lstm(StepByStep, ConvPooling):
     """The layers of the image network on every frame, then recurrent layers and a classifier at each step."""
 
     usual_frames = 30
+    more_options = frozenset({"num_layers", "combine"})
 
     def _read(self, clip_BCTHW: Tensor) -> Tensor:
         """What the classifier sees at each step: state_BTD."""

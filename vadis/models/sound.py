@@ -222,6 +222,8 @@ class Vggish(VideoModel):
     ) -> None:
         """embedding: how many numbers describe a picture. dropout: probability of one to be left out."""
         super().__init__()
+        if embedding < 1:
+            raise ValueError(f"a picture is described by at least one number, got embedding={embedding}")
         self.spec = sound_spec(VGGISH_SOUND, num_pictures, tiny)
         divisor, hidden = (16, 64) if tiny else (1, 4096)
         self.trunk = Convolutions(divisor)

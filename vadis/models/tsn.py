@@ -199,9 +199,13 @@ class Tsn(VideoModel):
     ) -> None:
         super().__init__()
         kind = _modality(in_channels, modality)
-        length = stack or (1 if kind == "rgb" else STACK)
+        length = (1 if kind == "rgb" else STACK) if stack is None else stack
         if kind == "rgb" and length != 1:
             raise ValueError(f"a snippet of RGB is one frame, got stack={stack}")
+        if length < 1:
+            raise ValueError(f"a snippet has at least one field or difference, got stack={stack}")
+        if pixels not in ("trunk", "mmaction2"):
+            raise ValueError(f"pixels must be trunk or mmaction2, got {pixels!r}")
         self.trunk = make_trunk(trunk, CHANNELS[kind] * length, tiny)
         as_it_is = pixels == "mmaction2" and CHANNELS[kind] == 2
         self.spec = replace(
@@ -260,7 +264,10 @@ class Tsn(VideoModel):
 def _modality(in_channels: int, modality: str | None) -> str:
     """What a snippet shows, as asked for by name or by the number of channels of one of its pictures."""
     if in_channels not in (2, 3):
-        raise ValueError(f"in_channels must be 3 (rgb) or 2 (flow: u and v), got {in_channels}")
+        raise ValueError(
+            f"in_channels must be 3 (rgb) or 2 (flow: u and v), of one picture, got {in_channels}: "
+            'how many lie in a snippet is `stack`, and differences are modality="rgb_diff"'
+        )
     kind = ("flow" if in_channels == 2 else "rgb") if modality is None else modality
     known = [name for name, channels in CHANNELS.items() if in_channels == 3 or channels == 2]
     if kind not in known:

@@ -220,7 +220,7 @@ class TwoStream(VideoModel):
 
     def __init__(self, rgb: VideoModel, flow: VideoModel, flow_weight: float = 1.0) -> None:
         super().__init__()
-        if flow_weight <= 0:
+        if not 0 < flow_weight < math.inf:
             raise ValueError(f"flow_weight must be above 0 (the spatial stream's is 1), got {flow_weight}")
         self.rgb, self.flow, self.flow_weight = rgb, flow, flow_weight
         self.spec = join_specs({"rgb": rgb.spec, "flow": flow.spec})
@@ -306,11 +306,7 @@ def two_stream_vggm(
 
     flow_weight: how much the temporal stream's scores count, of the spatial one's 1. options: as for either.
     """
-    return TwoStream(
-        two_stream_spatial_vggm(num_classes, tiny=tiny, **options),
-        two_stream_temporal_vggm(num_classes, tiny=tiny, **options),
-        flow_weight,
-    )
+    return _pair("vgg_m", num_classes, tiny, flow_weight, options, {"without": ("norm2",)})
 
 
 # The same on other image networks -----------------------------------------------------------------------
@@ -400,7 +396,14 @@ def two_stream_resnet101(
 
 
 def _pair(
-    trunk: str, num_classes: int, tiny: bool, flow_weight: float, options: Mapping[str, Any]
+    trunk: str,
+    num_classes: int,
+    tiny: bool,
+    flow_weight: float,
+    options: Mapping[str, Any],
+    of_flow: Mapping[str, Any] = {},
 ) -> TwoStream:
-    rgb = Stream(trunk, num_classes, tiny=tiny, **options)
-    return TwoStream(rgb, Stream(trunk, num_classes, in_channels=2, tiny=tiny, **options), flow_weight)
+    """Both streams with the same options; `of_flow` are the temporal one's where nothing else is asked."""
+    rgb = Stream(trunk, num_classes, in_channels=3, tiny=tiny, **options)
+    flow = Stream(trunk, num_classes, in_channels=2, tiny=tiny, **{**of_flow, **options})
+    return TwoStream(rgb, flow, flow_weight)

@@ -57,9 +57,10 @@ def make_inputs(
 
     arrays: "rgb", uint8 frames_THWC; "flow" or "warped_flow", float flow_THW2 in pixels a frame, field i from
     frame i to frame i + 1; "audio", a mono wave_S at the spec's sample rate that begins with the first frame.
-    fps: of the frames, in Hz; a spec with a rate of its own gets those that are shown at its ticks. Positions are those of tests: the middle of the video, or of each segment; the other parts follow the
-    first. missing: "zero" puts zeros where a modality
-    is lacking, and warns. Raises ValueError for what is lacking or has another shape.
+    fps: of the frames, in Hz; a spec with a rate of its own gets those that are shown at its ticks. Positions
+    are those of tests: the middle of the video, or of each segment; the other parts follow the first.
+    missing: "zero" puts zeros where a modality is lacking, and warns. Raises ValueError for what is lacking
+    or has another shape.
     """
     spec = at_test(spec)
     parts = spec.parts or {"": spec}
