@@ -157,6 +157,22 @@ def test_options_are_those_of_the_function() -> None:
     assert (options["in_channels"].default, options["in_channels"].type) == ("3", "int")
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("two_stream_temporal_vggm", {"stack": "10", "dropout": "0.5", "without": "('norm2',)"}),
+        ("fused_vgg16", {"at": "('relu5_3', 'fc8')", "pooling": "'3d'", "start": "(0.25, 0.75)"}),
+        ("fused_vggm_relu5_max", {"at": "('relu5',)", "method": "'max'"}),
+        ("snippets_lstm", {"trunk": "'inception'", "dropout": "0.5", "combine": "'weighted'"}),
+    ],
+)
+def test_options_that_are_passed_on_to_a_class(name: str, expected: dict[str, str]) -> None:
+    options = [option.name for option in catalogue.options_of(name)]
+    assert len(options) == len(set(options))
+    found = {option.name: option.default for option in catalogue.options_of(name)}
+    assert {key: found.get(key) for key in expected} == expected
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_every_option_that_is_shown_is_taken(name: str) -> None:
     for option in catalogue.options_of(name):

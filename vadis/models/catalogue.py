@@ -16,6 +16,7 @@ import math
 import re
 import sys
 import types
+import unittest.mock
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,14 +140,17 @@ def weights_of(name: str) -> list[PublishedWeights]:
 def options_of(name: str) -> list[Option]:
     """The options that a network's function takes, beside the number of classes.
 
-    A function may take `**options` and pass them on: then they are those of the function that it calls, with
-    the defaults that this network has, or the keys of their TypedDict.
+    A function may take `**options` and pass them on: then they are those of the function or of the class that
+    it calls, with the defaults that this network has, or the keys of their TypedDict.
     """
     maker = MODELS[name]
     found = []
     for each in inspect.signature(maker).parameters.values():
         if each.kind is each.VAR_KEYWORD:
-            found += _options_by_type(maker, str(each.annotation)) or _options_passed_on(maker)
+            passed = _options_by_type(maker, str(each.annotation)) or _options_passed_on(maker)
+            passed = passed or _options_of_class(name)
+            shown = {option.name for option in found}
+            found += [option for option in passed if option.name not in shown]
         elif each.name not in ("num_classes", "tiny"):
             found.append(Option(each.name, str(each.annotation), repr(each.default)))
     return found
@@ -195,6 +199,38 @@ def _options_passed_on(maker: Callable[..., Any]) -> list[Option]:
                 continue
             found.append(Option(each.name, str(each.annotation), repr(bound.arguments[each.name])))
     return found
+
+
+def _options_of_class(name: str) -> list[Option]:
+    """What a function with `**options` passes on to the class of its network, by what the class is given."""
+    maker = MODELS[name]
+    made = maker.__globals__[str(inspect.signature(maker).return_annotation)]
+    original = made.__init__
+    signature = inspect.signature(original)
+    calls: list[dict[str, Any]] = []
+
+    def listen(self: Any, *given: Any, **named: Any) -> None:
+        bound = signature.bind(self, *given, **named)
+        bound.apply_defaults()
+        calls.append(bound.arguments)
+        original(self, *given, **named)
+
+    def takes(option: str, value: Any) -> bool:
+        try:
+            with torch.device("meta"):
+                maker(tiny=True, **{option: value})
+        except TypeError:  # this network sets it itself
+            return False
+        return True
+
+    with unittest.mock.patch.object(made, "__init__", listen), torch.device("meta"):
+        maker(tiny=True)
+    return [
+        Option(each.name, str(each.annotation), repr(calls[0][each.name]))
+        for each in signature.parameters.values()
+        if each.kind is each.KEYWORD_ONLY and each.name not in ("num_classes", "tiny")
+        if takes(each.name, calls[0][each.name])
+    ]
 
 
 def _has_default(parameters: Mapping[str, inspect.Parameter], key: str) -> bool:

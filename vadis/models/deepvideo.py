@@ -73,9 +73,7 @@ PAPERS = (
         "faster.",
         (
             Result("deepvideo_single", "Sports-1M test", 59.3, 77.7, "20x4", "clips 41.1"),
-            Result(
-                "deepvideo_multires", "Sports-1M test", 60.0, 78.5, "20x4", "clips 42.4; with single frame"
-            ),
+            Result("deepvideo_multires", "Sports-1M test", 60.0, 78.5, "20x4", "clips 42.4; single frames"),
             Result("deepvideo_fovea", "Sports-1M test", 49.9, 72.8, "20x4", "clips 30.0"),
             Result("deepvideo_context", "Sports-1M test", 56.0, 77.2, "20x4", "clips 38.1"),
             Result("deepvideo_early", "Sports-1M test", 57.7, 76.8, "20x4", "clips 38.9"),
