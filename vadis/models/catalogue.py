@@ -144,7 +144,7 @@ def options_of(name: str) -> list[Option]:
     it calls, with the defaults that this network has, or the keys of their TypedDict.
     """
     maker = MODELS[name]
-    found = []
+    found: list[Option] = []
     for each in inspect.signature(maker).parameters.values():
         if each.kind is each.VAR_KEYWORD:
             passed = _options_by_type(maker, str(each.annotation)) or _options_passed_on(maker)
