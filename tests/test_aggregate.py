@@ -157,3 +157,13 @@ def test_sizes() -> None:
     assert counts["aggregate_average"] == 2049 * 400
     assert counts["aggregate_tcp"] == tcp + 513 * 400
     assert counts["aggregate_tcp_streams"] == 3 * tcp + 3 * 512 * 512 + 2 * 512 + 513 * 400
+
+
+def test_each_stream_learns_from_its_own_answer() -> None:
+    torch.manual_seed(0)
+    model = create_model("aggregate_average_streams", num_classes=3, tiny=True).eval()
+    clips = make_clip(model.spec, 2, fill=torch.rand)
+    heads = model.forward_heads(clips)
+    assert list(heads) == list(model.spec.parts)
+    assert torch.equal(model.join_scores(heads), model(clips))
+    assert torch.allclose(torch.stack(list(heads.values())).mean(0), model(clips))

@@ -221,8 +221,16 @@ class AverageOfStreams(VideoModel):
 
         clips_BCTHW: tensor_BCTHW by stream, H = W = 1. Returns logits_BK.
         """
+        return self.join_scores(self.forward_heads(clips_BCTHW))
+
+    def forward_heads(self, clips_BCTHW: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Each stream's own answer, for its own loss. clips_BCTHW: by stream. Returns logits_BK by stream."""
         check_parts(self, clips_BCTHW)
-        return torch.stack([stream(clips_BCTHW[name]) for name, stream in self.streams.items()]).mean(dim=0)
+        return {name: stream(clips_BCTHW[name]) for name, stream in self.streams.items()}
+
+    def join_scores(self, logits: Mapping[str, Tensor]) -> Tensor:
+        """From what `forward_heads` gives to the logits_BK of `forward`: their mean."""
+        return torch.stack(list(logits.values())).mean(dim=0)
 
     def forward_features(self, clips_BCTHW: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What went in. clips_BCTHW: tensor_BCTHW by stream. Returns feature_BDTHW by stream, the same."""
