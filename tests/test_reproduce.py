@@ -204,8 +204,8 @@ def test_what_a_training_takes() -> None:
 
 
 def test_what_is_said_of_the_others(tmp_path: Path) -> None:
-    lstm = find_needs(read_table("quo_vadis_2").cell("ConvNet+LSTM", "UCF-101 RGB"), HERE)
-    assert any("lstm_inception is not part of vadis" in text for text in lstm.missing)
+    by_hand = find_needs(read_table("quo_vadis_5").cell("IDT", "UCF-101"), HERE)
+    assert any("idt_fv is not part of vadis" in text for text in by_hand.missing)
     flow = find_needs(read_table("quo_vadis_3").cell("Two-Stream I3D", "from ImageNet flow top-1"), HERE)
     assert any(text.startswith("input: flow") for text in flow.missing)
     assert flow.commands == ()
@@ -291,7 +291,10 @@ def test_sizes_are_counted_without_data() -> None:
     assert both is not None
     assert both.value == pytest.approx(25, abs=0.5)
     assert count(SLOWFAST) is None
-    assert count(read_table("conv_fusion_spatial").cell("Sum at softmax", "parameters")) is None
+    pair = count(read_table("conv_fusion_spatial").cell("Sum at softmax", "parameters"))
+    assert pair is not None
+    assert pair.value == pytest.approx(181.42, rel=0.01), "the paper's has 101 classes, ours 400"
+    assert pair.remark == "400 classes"
 
 
 def test_reports_of_a_table() -> None:
@@ -326,7 +329,7 @@ def test_the_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ran.exit_code == 0, ran.output
     assert "67.50" in ran.stdout
     assert "-0.90" in ran.stdout
-    assert "missing network: lstm_inception" in ran.stdout
+    assert "vadis train data/kinetics400 --recipe lstm_inception_k400" in ran.stdout
     assert "vadis train data/kinetics400 --recipe c3d_bn_k400" in ran.stdout
     assert "c3d_bn: 0.5 s a clip here" in ran.stderr
     assert "days" in ran.stdout

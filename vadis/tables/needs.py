@@ -95,7 +95,7 @@ def find_needs(cell: Cell, data_folder: Path) -> Needs:
     missing = [f"network: {', '.join(absent)} is not part of vadis (yet)"] if absent else []
     if cell.modality not in ("", "rgb"):
         kinds = cell.modality.replace("_", " ").replace("+", " and ")
-        missing.append(f"input: {kinds}; `vadis evaluate` and `vadis transfer` read clips as RGB so far")
+        missing.append(f"input: {kinds}; flow must lie beside the videos as pictures (docs/data.md)")
     missing += _data(cell, data_folder)
     if cell.options:
         missing.append(f"weights: nobody publishes this form ({cell.options}); train it")
