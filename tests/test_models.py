@@ -85,7 +85,10 @@ DISTINCT = pytest.mark.parametrize("name", first_of_each((n, f.structure) for n,
 """One name for each structure and input."""
 
 KINDS = pytest.mark.parametrize("name", first_of_each((n, f.kind) for n, f in FACTS.items()))
-"""One name for each kind of code, for what takes the compiler's seconds."""
+"""One name for each kind of code."""
+
+FILES = pytest.mark.parametrize("name", first_of_each((n, MODELS[n].__module__) for n in FACTS))
+"""One name for each file, for what takes the compiler's seconds."""
 
 
 def tiny_model(name: str, num_classes: int = CLASSES, **options: object) -> VideoModel:
@@ -375,7 +378,7 @@ def test_folded_for_speed_it_says_the_same(name: str) -> None:
 
 
 @pytest.mark.slow
-@KINDS
+@FILES
 def test_export(name: str) -> None:
     model = tiny_model(name)
     clip = random_clip(model.spec)
@@ -385,7 +388,7 @@ def test_export(name: str) -> None:
 
 
 @pytest.mark.slow
-@KINDS
+@FILES
 def test_compiles_to_one_graph(name: str) -> None:
     """Forward and backward through the tracer, no graph break; the real compiler is another test."""
     torch._dynamo.reset()
@@ -435,7 +438,7 @@ def test_the_real_compiler(name: str) -> None:
         assert relative(torch.compile(model, fullgraph=True)(clip), model(clip)) < 1e-4
 
 
-@DISTINCT
+@KINDS
 @pytest.mark.parametrize("size", [(17, 65, 47), (10, 33, 90), (9, 32, 32)])
 def test_odd_sizes_run_or_are_refused(name: str, size: tuple[int, int, int]) -> None:
     """A network takes a size or says in words which it takes; it does not fail inside a layer."""

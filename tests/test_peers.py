@@ -105,7 +105,6 @@ PYTORCHVIDEO = {
     "slow_r50_8x8": "slow_r50",
     "slowfast_r50_8x8": "slowfast_r50",
     "slowfast_r101_8x8_all": "slowfast_r101",
-    "slowfast_r101_16x8": "slowfast_16x8_r101_50_50",
 }
 SIDE, WIDTH = 64, 16
 
