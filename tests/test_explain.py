@@ -19,7 +19,7 @@ from vadis.explain import activation, arrows, clip, filters, means, patterns, re
 from vadis.models import create_model, i3d
 from vadis.models.contract import VideoModel
 from vadis.models.layers import make_spec
-from vadis.models.nonlocal_net import NonLocal
+from vadis.models.nonlocal_block import NonLocal
 from vadis.models.timesformer import STEPS
 from vadis.video.write import VideoWriter
 

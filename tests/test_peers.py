@@ -14,16 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vadis.models import create_model, weights
+from vadis.models.inflated_resnet import BLOCKS, InflatedResNet, Plan, Pool, kinetics_spec
 from vadis.models.layouts import LAYOUTS
-from vadis.models.nonlocal_net import (
-    BLOCKS,
-    InflatedResNet,
-    NonLocal,
-    Plan,
-    Pool,
-    kinetics_spec,
-    time_kernels,
-)
+from vadis.models.nonlocal_block import NonLocal
+from vadis.models.nonlocal_net import time_kernels
 from vadis.models.slowfast import SlowFast, fast_kernels, slow_kernels
 from vadis.models.timesformer import TimeSformer
 

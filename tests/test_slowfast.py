@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vadis.models import create_model, weights
 from vadis.models.cost import count_parameters, measure_cost
-from vadis.models.nonlocal_net import BLOCKS
+from vadis.models.inflated_resnet import BLOCKS
 from vadis.models.slowfast import SlowFast, fast_kernels, slow_frames, slow_kernels
 
 GOLDEN = Path(__file__).parent / "golden" / "parity"

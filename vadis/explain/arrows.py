@@ -1,6 +1,6 @@
 """Non-local arrows: where one position of a clip looks, over the frames (Wang et al., figures 1 and 3).
 
-A non-local block (`vadis/models/nonlocal_net.py`) takes for each position a weighted mean over all others.
+A non-local block (`vadis/models/nonlocal_block.py`) takes for each position a weighted mean over all others.
 The arrows go from one position to those with the highest weights. A network without such blocks has no
 such weights; of its features the same can be asked in the block's plainest form, the gaussian of vectors
 of unit length, which nobody trained: `similarity_arrows`.
@@ -30,7 +30,7 @@ from vadis.explain.sheet import (
     note_height,
 )
 from vadis.models.contract import VideoModel
-from vadis.models.nonlocal_net import NonLocal
+from vadis.models.nonlocal_block import NonLocal
 from vadis.video.canvas import GREY, INK, PALETTE, Canvas, clock
 
 Place = tuple[int, int, int]

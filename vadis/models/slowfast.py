@@ -54,24 +54,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vadis.models.contract import Paper, Result
-from vadis.models.layers import check_clip
-from vadis.models.nonlocal_net import (
+from vadis.models.inflated_resnet import (
     BLOCKS,
     STAGES,
     TINY_BLOCKS,
     TINY_WIDTH,
-    AttentionMap,
     InflatedResNet,
-    Pairwise,
     Pathway,
     Pixels,
     Places,
     Plan,
     PlaneClassifier,
     kinetics_spec,
-    nonlocal_places,
     plan_nonlocals,
 )
+from vadis.models.layers import check_clip
+from vadis.models.nonlocal_block import AttentionMap, Pairwise
+from vadis.models.nonlocal_net import nonlocal_places
 from vadis.specs import ClipSpec
 
 SlowIndex = Literal["linspace", "stride"]
