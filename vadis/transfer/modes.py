@@ -29,6 +29,7 @@ from vadis.extractor import Extractor
 from vadis.feature_layers import scale_heads, top_layers, write_head
 from vadis.feature_store import FeatureSet
 from vadis.features import Views, extract_features
+from vadis.linear import LinearLayer, fit_layer
 from vadis.models import VideoModel, create_model, weights
 from vadis.models.weights import save_model
 from vadis.recipes import default_recipe
@@ -36,7 +37,6 @@ from vadis.records import DataError, Dataset, Example
 from vadis.training import train
 from vadis.training.start import IMAGENET, build_network
 from vadis.transfer.controls import SEES, randomise, shuffle_labels
-from vadis.transfer.linear import LinearLayer, fit_layer
 
 LINEAR_MODES = {"fixed": "logistic", "svm": "svm"}
 TRAINED_MODES = ("original", IMAGENET, "full")

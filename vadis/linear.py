@@ -58,12 +58,14 @@ def fit_layer(
     kind: str = "logistic",
     multi_label: bool = False,
     strength: float | None = None,
+    standardise: bool = True,
 ) -> LinearLayer:
     """The last layer that the examples teach; each view counts, those of a video stay together.
 
     feature_NVD: finite. target_NK: 0 and 1. kind: "logistic" or "svm". strength: C, a factor; None chooses it
-    by cross-validation, or takes the default where a class has examples of fewer than two sources. Raises
-    ValueError for no examples or a kind that there is not, VadisError where scikit-learn is missing.
+    by cross-validation, or takes the default where a class has examples of fewer than two sources.
+    standardise: False takes the features as they are. Raises ValueError for no examples or a kind that there
+    is not, VadisError where scikit-learn is missing.
     """
     fits = {"logistic": _fit_logistic, "svm": _fit_svm}
     if kind not in fits:
@@ -77,10 +79,10 @@ def fit_layer(
     if strength is None:
         fold_N = make_folds(examples, target_NK)
         if fold_N is not None:
-            found = _cross_validate(feature_NVD, target_NK, fold_N, fit, grid, multi_label)
+            found = _cross_validate(feature_NVD, target_NK, fold_N, fit, grid, multi_label, standardise)
         best = max(found.values(), default=0.0)
         strength = min((c for c, value in found.items() if value >= best - 1e-12), default=default)
-    (weight_KD, bias_K) = _fit(feature_NVD, target_NK, fit, (strength,), multi_label)[0]
+    (weight_KD, bias_K) = _fit(feature_NVD, target_NK, fit, (strength,), multi_label, standardise)[0]
     return LinearLayer(weight_KD, bias_K, strength, found)
 
 
@@ -124,12 +126,13 @@ def _cross_validate(
     fit: Fit,
     grid: Sequence[float],
     multi_label: bool,
+    standardise: bool,
 ) -> dict[float, float]:
     """Mean accuracy over all examples, each scored by a layer that its source had no part in."""
     logits_CNK = np.zeros((len(grid), *target_NK.shape))
     for fold in np.unique(fold_N):
         inside = fold_N != fold
-        layers = _fit(feature_NVD[inside], target_NK[inside], fit, grid, multi_label)
+        layers = _fit(feature_NVD[inside], target_NK[inside], fit, grid, multi_label, standardise)
         for place, (weight_KD, bias_K) in enumerate(layers):
             logits_NVK = feature_NVD[~inside].astype(np.float64) @ weight_KD.T + bias_K
             logits_CNK[place, ~inside] = logits_NVK.mean(axis=1)
@@ -158,14 +161,19 @@ def _fit(
     fit: Fit,
     grid: Sequence[float],
     multi_label: bool,
+    standardise: bool,
 ) -> list[tuple[Floats, Floats]]:
     """A layer for each strength, on features as they are: the scaling is folded into it."""
     num_views, num_features = feature_NVD.shape[1:]
     x = torch.from_numpy(feature_NVD.reshape(-1, num_features).astype(np.float64))
     target = torch.from_numpy(np.repeat(target_NK, num_views, axis=0).astype(np.float64))
     mean = x.mean(dim=0)
-    scale = x.std(dim=0, correction=0)
-    scale = torch.where(scale > 1e-8 * scale.max().clamp(min=1e-12), scale, torch.inf) * num_features**0.5
+    scale = torch.ones_like(mean)
+    if standardise:
+        scale = x.std(dim=0, correction=0)
+        scale = torch.where(scale > 1e-8 * scale.max().clamp(min=1e-12), scale, torch.inf) * num_features**0.5
+    else:
+        mean = torch.zeros_like(mean)
     x = (x - mean) / scale  # a feature that never changes is left out
     basis = None
     if len(x) < num_features:  # the answer lies in the span of the examples: work there
