@@ -44,6 +44,9 @@ def data_make(
     point_lights: Annotated[
         bool, typer.Option("--point-lights", help="mocap15: thirteen lights on black, only motion is left.")
     ] = False,
+    sound: Annotated[
+        bool, typer.Option("--sound", help="shapes: a sound track, whose pitch tells a third of the classes.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives other clips; 0 is official.")] = 0,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that draw (default: one a core).")
@@ -60,6 +63,7 @@ def data_make(
         "num_frames": frames,
         "point_lights": point_lights,
         "seed": seed,
+        "sound": sound,
     }
     finish(run_make, benchmark.value, out, workers, quiet, options)
 

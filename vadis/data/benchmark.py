@@ -31,7 +31,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vadis.data import mocap15, shapes
+from vadis.data.shape_sounds import SAMPLE_RATE, draw_sound
 from vadis.records import DataError, Dataset, Example
+from vadis.video.audio import HeldSound
 from vadis.video.write import VideoWriter, part_file
 
 BENCHMARKS: dict[str, ModuleType] = {"shapes": shapes, "mocap15": mocap15}
@@ -59,6 +61,7 @@ class Settings:
     num_frames: int = 32
     point_lights: bool = False
     seed: int = 0
+    sound: bool = False
 
     def __post_init__(self) -> None:
         if self.benchmark not in BENCHMARKS:
@@ -76,6 +79,8 @@ class Settings:
             )
         if self.point_lights and self.benchmark != "mocap15":
             raise ValueError("only mocap15 can be shown as point lights")
+        if self.sound and self.benchmark != "shapes":
+            raise ValueError("only shapes can be heard; mocap15 has no sound")
 
     @property
     def source(self) -> ModuleType:
@@ -108,6 +113,7 @@ def settings_of(
     num_frames: int | None = None,
     point_lights: bool = False,
     seed: int = 0,
+    sound: bool = False,
 ) -> Settings:
     """Settings with the benchmark's own defaults (size in pixels) where None. Raises ValueError."""
     source = BENCHMARKS.get(benchmark, shapes)
@@ -119,11 +125,13 @@ def settings_of(
         source.NUM_FRAMES if num_frames is None else num_frames,
         point_lights,
         seed,
+        sound,
     )
 
 
 def list_clips(settings: Settings) -> Iterator[Clip]:
     """Every clip, class by class; both parts."""
+    heard = {"sound": True} if settings.sound else {}
     for class_name in settings.source.CLASS_NAMES:
         for number in range(settings.clips_per_class):
             fold, index = number % 3 + 1, number // 3
@@ -133,7 +141,7 @@ def list_clips(settings: Settings) -> Iterator[Clip]:
                 class_name,
                 fold,
                 index,
-                settings.source.plan_clip(class_name, fold, index, settings.seed),
+                settings.source.plan_clip(class_name, fold, index, settings.seed, **heard),
             )
 
 
@@ -144,6 +152,15 @@ def draw(settings: Settings, plan: dict[str, Any]) -> npt.NDArray[np.uint8]:
         plan, settings.size, settings.num_frames, **options
     )
     return frames
+
+
+def draw_track(settings: Settings, plan: dict[str, Any]) -> npt.NDArray[np.float32] | None:
+    """The sound of one plan, as long as its frames: wave_S, mono, at `shape_sounds.SAMPLE_RATE`.
+
+    None where there is none.
+    """
+    heard = plan.get("sound")
+    return None if heard is None else draw_sound(heard, settings.num_frames / settings.source.FPS)
 
 
 class Made:
@@ -168,6 +185,10 @@ class Made:
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], int]:
         clip = self.clips[index]
         return draw(self.settings, clip.plan), self.class_names.index(clip.class_name)
+
+    def sound(self, index: int) -> npt.NDArray[np.float32] | None:
+        """The sound of `made[index]` where the benchmark is made with `sound=True`: wave_S, mono, 16 kHz."""
+        return draw_track(self.settings, self.clips[index].plan)
 
 
 def make(
@@ -222,7 +243,11 @@ def _draw_all(settings: Settings, clips: list[Clip], folder: Path, workers: int 
 def _write(settings: Settings, clip: Clip, folder: Path) -> None:
     """Draw one clip and write its video."""
     frames_THWC = draw(settings, clip.plan)
-    with VideoWriter(folder / clip.video, settings.source.FPS, crf=_QUANTISER, intra=True) as writer:
+    wave_S = draw_track(settings, clip.plan)
+    sound = None if wave_S is None else HeldSound(wave_S[None], SAMPLE_RATE)
+    with VideoWriter(
+        folder / clip.video, settings.source.FPS, crf=_QUANTISER, intra=True, sound=sound
+    ) as writer:
         for frame_HWC in frames_THWC:
             writer.write(frame_HWC)
 
@@ -234,7 +259,8 @@ def _check_folder(settings: Settings, folder: Path) -> None:
     if not (folder / MANIFEST).exists():
         raise ValueError(f"{folder} is not empty and holds no {MANIFEST}; name a new folder")
     content = _read_manifest(folder)
-    old, new = dict(content["settings"], version=content["version"]), dict(asdict(settings), version=VERSION)
+    new = dict(asdict(settings), version=VERSION)
+    old = {"sound": False, **content["settings"], "version": content["version"]}  # older ones do not say
     if old.pop("clips_per_class", 0) > new.pop("clips_per_class"):
         raise ValueError(f"{folder} holds more clips of a class than you ask for; name a new folder")
     other = [f"{key} {old.get(key)!r}, not {value!r}" for key, value in new.items() if old.get(key) != value]
@@ -320,5 +346,6 @@ def run_make(benchmark: str, out: Path, workers: int | None, quiet: bool, option
         f"{out}: {benchmark}, {len(settings.source.CLASS_NAMES)} classes, split {settings.split}: "
         f"{sizes['train']} clips to train on, {sizes['test']} to test on "
         f"({drawn} drawn, {kept} were there), {settings.num_frames} frames of {settings.size} pixels"
+        f"{', with sound' if settings.sound else ''}"
     )
     return 0

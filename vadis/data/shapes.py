@@ -28,6 +28,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vadis.data.shape_sounds import plan_sound
+
 Array = npt.NDArray[np.float64]
 
 APPEARANCE = ("disc", "square", "triangle", "star", "cross", "ring")
@@ -58,14 +60,20 @@ _WAVES = 7  # the finest ripples of the background, in periods per side
 _TABLE = 1024  # angles in the table of an outline
 
 
-def plan_clip(class_name: str, fold: int, index: int, seed: int = 0) -> dict[str, Any]:
+def plan_clip(
+    class_name: str, fold: int, index: int, seed: int = 0, *, sound: bool = False
+) -> dict[str, Any]:
     """What one clip shows, as numbers that JSON can hold; `draw_clip` draws it.
 
-    The second of a reversed pair has the plan of the first with `"backwards": true`. Raises ValueError for a
-    class that is not listed.
+    The second of a reversed pair has the plan of the first with `"backwards": true`. sound: with what it
+    sounds like, as `"sound"` (`vadis.data.shape_sounds`); what it shows stays as it is. Raises ValueError for
+    a class that is not listed.
     """
     if class_name not in CLASS_NAMES:
         raise ValueError(f"no class of shapes is called {class_name!r}; there are {', '.join(CLASS_NAMES)}")
+    if sound:
+        heard = plan_sound(class_name, CLASS_NAMES.index(class_name), fold, index, seed)
+        return plan_clip(class_name, fold, index, seed) | {"sound": heard}
     forwards = _BACKWARDS.get(class_name, class_name)
     random = np.random.default_rng([seed, fold, CLASS_NAMES.index(forwards), index])
     plan = {

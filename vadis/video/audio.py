@@ -133,6 +133,36 @@ class Sound:
                 yield samples_CN
 
 
+class HeldSound:
+    """Samples at hand, read as a `Sound` is: for `VideoWriter`, which takes either.
+
+    samples_CN: float32 in [-1, 1], one or two channels; sample_rate: in Hz. Raises ValueError for others.
+    """
+
+    def __init__(self, samples_CN: np.ndarray, sample_rate: int) -> None:
+        if samples_CN.ndim != 2 or samples_CN.shape[0] not in (1, 2) or samples_CN.dtype.kind != "f":
+            raise ValueError(
+                f"sound to be written is (1 or 2 channels, samples) of floats, got {samples_CN.dtype} of "
+                f"shape {samples_CN.shape}"
+            )
+        if sample_rate not in AAC_RATES:
+            raise ValueError(
+                f"AAC holds {', '.join(map(str, AAC_RATES))} samples a second, not {sample_rate}"
+            )
+        self.sample_rate = sample_rate
+        self.channels = samples_CN.shape[0]
+        self.layout = "mono" if self.channels == 1 else "stereo"
+        self._left_CN = samples_CN.astype(np.float32)
+
+    def read(self, num_samples: int) -> np.ndarray:
+        """The next samples_CN; fewer than `num_samples` only at the end."""
+        now_CN, self._left_CN = self._left_CN[:, :num_samples], self._left_CN[:, num_samples:]
+        return np.ascontiguousarray(now_CN)
+
+    def close(self) -> None:
+        """Nothing is open; here so that it can be used as a `Sound`."""
+
+
 def open_sound(
     path: VideoPath,
     start_seconds: float = 0.0,

@@ -23,7 +23,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
 from vadis.records import Limits, Span, VideoInfo
-from vadis.video.audio import Sound, open_sound
+from vadis.video.audio import HeldSound, Sound, open_sound
 from vadis.video.decode import Video
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -89,8 +89,8 @@ class VideoWriter:
     `sample_aspect` is the width of one pixel over its height. `crf` is x264's quality (18 fine, 28
     coarse). `intra` codes each frame for itself with one quantiser (`crf`), so that what a frame looks like
     does not depend on its place in the file; such files are larger. `sound` is from
-    `vadis.video.audio.open_sound`: it starts with the first frame, ends with the last one, and is
-    interleaved as the frames come, so memory stays bounded.
+    `vadis.video.audio.open_sound`, or samples at hand as a `HeldSound`: it starts with the first frame,
+    ends with the last one, and is interleaved as the frames come, so memory stays bounded.
 
     The file appears when the block ends without an error. Raises ValueError for an unknown ending, for
     frames of another size, and for times that do not increase.
@@ -105,7 +105,7 @@ class VideoWriter:
         crf: int = 20,
         preset: str = "veryfast",
         sample_aspect: float | None = None,
-        sound: Sound | None = None,
+        sound: Sound | HeldSound | None = None,
         intra: bool = False,
     ) -> None:
         self.path = Path(path)
