@@ -27,6 +27,7 @@ from vadis.data.clips import read_clips
 from vadis.data.frame_cache import FrameCache
 from vadis.data.loader import ClipDataset, ClipLoader
 from vadis.data.order import Draw, Order, share_of
+from vadis.data.reading import Reading
 from vadis.records import Dataset, Example, VideoError
 from vadis.specs import ClipSpec
 
@@ -408,9 +409,9 @@ def test_leaving_an_epoch_early_starts_no_other(folder: Path) -> None:
 def test_the_cache_changes_no_clip(folder: Path, tmp_path: Path, quality: int | None) -> None:
     dataset = make_dataset(folder)
     cache = FrameCache(tmp_path / "cache", 64, 2**30, quality)
-    runs = [flat(list(ClipLoader(train_set(dataset, cache=cache), 2, workers=0))) for _ in range(2)]
     tiny = FrameCache(tmp_path / "tiny", 64, 1000, quality)
-    runs.append(flat(list(ClipLoader(train_set(dataset, cache=tiny), 2, workers=0))))
+    readings = [Reading(cache=each) for each in (cache, cache, tiny)]
+    runs = [flat(list(ClipLoader(train_set(dataset, reading=each), 2, workers=0))) for each in readings]
     assert runs[0] == runs[1] == runs[2]
     assert cache.num_bytes() > 0
     assert tiny.num_bytes() == 0
@@ -420,7 +421,7 @@ def test_the_cache_changes_no_clip(folder: Path, tmp_path: Path, quality: int | 
 
 def test_a_second_epoch_opens_no_video(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = FrameCache(tmp_path, 64, 2**30)
-    clips = train_set(make_dataset(folder), cache=cache)
+    clips = train_set(make_dataset(folder), reading=Reading(cache=cache))
     first = clips[Draw(0, 1)]
     monkeypatch.setattr("vadis.data.clips.Video", None)
     assert torch.equal(first.pixels_VTCHW, clips[Draw(0, 1)].pixels_VTCHW)
@@ -460,9 +461,10 @@ def test_half_an_entry_is_none(tmp_path: Path) -> None:
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     cache = FrameCache(tmp_path / "cache", 64, 2**30)
+    reading = Reading(cache=cache)
     for first in (0, 500):
         write_numbered(tmp_path / "0.mp4", 12, first=first)
-        clips = read_clips(Example("0.mp4", "0"), tmp_path, SPEC, ClipRule("uniform"), cache=cache)
+        clips = read_clips(Example("0.mp4", "0"), tmp_path, SPEC, ClipRule("uniform"), reading=reading)
         number = read_number(clips.clips[0][0])
         assert number is not None
         assert number // 500 == first // 500

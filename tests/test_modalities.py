@@ -18,6 +18,7 @@ from vadis.cli import app
 from vadis.config import Augment, DataConfig, ModelConfig, OptimConfig, Recipe, RunConfig
 from vadis.data import folders
 from vadis.data.made import draw_clip, write_flow, write_frames
+from vadis.data.reading import Reading
 from vadis.evaluation import evaluate, make_protocol
 from vadis.extractor import Extractor
 from vadis.features import extract_features
@@ -91,7 +92,7 @@ def test_examples_without_flow(filmed: Dataset) -> None:
     card = evaluate(model, mixed, "1x1", workers=0)
     assert (card.num_evaluated, card.num_missing) == (5, 1)
     assert "no flow pictures" in card.failures[0].message
-    protocol = make_protocol("1x1", model, missing="zero")
+    protocol = make_protocol("1x1", model, reading=Reading(missing="zero"))
     card = evaluate(model, mixed, protocol, workers=0)
     assert card.num_evaluated == 6
     assert "1 examples lack a modality: zeros went in for it" in card.notes
@@ -129,11 +130,12 @@ def test_prediction_without_flow(film: Callable[[bool], Path], caplog: pytest.Lo
     with pytest.raises(ValueError, match=r'takes flow, which is not in a video file.*missing="zero"'):
         Predictor(model).predict(film(False))
     with caplog.at_level(logging.WARNING, logger="vadis"):
-        found = Predictor(model, missing="zero").predict(film(False), top_k=3)
+        found = Predictor(model, reading=Reading(missing="zero")).predict(film(False), top_k=3)
     assert "there is no flow" in caplog.text
     assert sum(label.score for label in found.labels) == pytest.approx(1.0, abs=1e-5)
+    flow_alone = create_model("two_stream_temporal_vggm", tiny=True)
     with pytest.raises(ValueError, match="takes flow"):
-        Predictor(create_model("two_stream_temporal_vggm", tiny=True), missing="zero").predict(film(False))
+        Predictor(flow_alone, reading=Reading(missing="zero")).predict(film(False))
 
 
 def test_predict_on_the_command_line(

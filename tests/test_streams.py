@@ -18,6 +18,7 @@ from vadis.data.batches import Batch, FailedExample
 from vadis.data.clip_rules import ClipRule
 from vadis.data.clips import read_clips, read_parts
 from vadis.data.loader import ClipDataset, ClipLoader
+from vadis.data.reading import Reading
 from vadis.records import Dataset, Example
 from vadis.specs import ClipSpec, SoundSpec, adjust, at_test, join_specs, spec_from_dict
 from vadis.video.decode import Video
@@ -30,6 +31,7 @@ FLOW = ClipSpec(
 )
 SOUND = ClipSpec("audio", 3, mean=(0.0,), std=(1.0,), sound=SoundSpec(num_steps=20, num_mels=16))
 FRAMES = 30
+ZERO = Reading(missing="zero")
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +180,7 @@ def test_what_is_missing_fails_or_is_zero(root: Path) -> None:
     assert batch.num_valid == 1
     assert [type(item) for item in batch.failed] == [FailedExample]
     assert "there are no flow pictures" in batch.failed[0].failure.message
-    batch = one_batch(root, BOTH, FOLDER, without, missing="zero", rule=ClipRule("uniform", 2))
+    batch = one_batch(root, BOTH, FOLDER, without, reading=ZERO, rule=ClipRule("uniform", 2))
     clips = batch.clip_BCTHW()
     assert isinstance(clips, dict)
     assert batch.num_valid == 2
@@ -209,7 +211,7 @@ def test_sound_and_frames_together(root: Path) -> None:
     batch = one_batch(root, spec, TONE, MUTE)
     assert [item.id for item in batch.failed] == ["mute"]
     assert "no sound" in batch.failed[0].failure.message
-    batch = one_batch(root, spec, TONE, MUTE, missing="zero", crops="ten")
+    batch = one_batch(root, spec, TONE, MUTE, reading=ZERO, crops="ten")
     clips = batch.clip_BCTHW()
     assert isinstance(clips, dict)
     assert clips["audio"].shape == (20, 1, 3, 20, 16)

@@ -58,7 +58,8 @@ class DataConfig:
     processes and accumulated parts together. repeats: clips drawn of each example in a row. balance: 0 as the
     data are, 1 every class equally often. workers: processes that decode, each for one training process.
     cache_gb: room for resized frames on disk, 0 for none. missing: an example that lacks a modality of the
-    network (a silent video) fails ("error"), or zeros go in ("zero").
+    network (a silent video) fails ("error"), or zeros go in ("zero"). flow: the method by which
+    flow is estimated on the way where none is stored (`vadis.video.flow.METHODS`).
     """
 
     rule: str = "random"
@@ -73,6 +74,7 @@ class DataConfig:
     workers: int = 2
     cache_gb: float = 0.0
     missing: Literal["error", "zero"] = "error"
+    flow: str | None = None
     augment: Augment = field(default_factory=Augment)
 
 

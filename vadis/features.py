@@ -34,10 +34,11 @@ from vadis.data.augment import Crops, cut_views
 from vadis.data.clip_rules import ClipRule
 from vadis.data.clips import find_source, read_clips
 from vadis.data.flow_pictures import find_pictures
+from vadis.data.reading import PLAIN, Reading
 from vadis.extractor import Extractor, Sees
 from vadis.feature_store import FeatureCache, FeatureSet, feature_key
 from vadis.models import MODELS, VideoModel, create_model, weights
-from vadis.records import Dataset, Example, Failure, Limits, VideoError
+from vadis.records import Dataset, Example, Failure, VideoError
 from vadis.specs import ClipSpec, adjust
 from vadis.video.decode import prefetch, stream_frames
 from vadis.video.transform import FLOW, resize_short_side
@@ -134,7 +135,7 @@ def extract_features(
     workers: int = 2,
     threads: int | None = None,
     sees: Sees | None = None,
-    limits: Limits = Limits(),  # noqa: B008
+    reading: Reading = PLAIN,
     progress: Callable[[int, int], object] | None = None,
     extractor: Extractor | None = None,
 ) -> FeatureSet:
@@ -164,7 +165,7 @@ def extract_features(
     failures: dict[int, Failure] = {}
 
     def read(example: Example) -> _Read:
-        return _read(example, dataset.root, extractor.spec, views, cache, settings or "", limits)
+        return _read(example, dataset.root, extractor.spec, views, cache, settings or "", reading)
 
     for index, future in enumerate(_ahead(read, dataset.examples, workers)):
         try:
@@ -201,7 +202,7 @@ def _read(
     views: Views,
     cache: FeatureCache | None,
     settings: str,
-    limits: Limits,
+    reading: Reading,
 ) -> _Read:
     """Look an example up in the cache, or decode its views."""
     key = None
@@ -214,7 +215,7 @@ def _read(
         if known is not None:
             return _Read(key, known[1], features_VD=known[0])
     side = None if spec.sound else spec.size
-    clips = read_clips(example, root, spec, views.rule, short_side=side, limits=limits)
+    clips = read_clips(example, root, spec, views.rule, short_side=side, reading=reading)
     if clips.num_damaged or clips.short:
         log.warning("%s: %d damaged frames%s", example.id, clips.num_damaged, ", ends early" * clips.short)
     cut = []
@@ -278,7 +279,7 @@ def extract_windows(
     spec: ClipSpec | None = None,
     device: str = "auto",
     precision: str = "float32",
-    limits: Limits = Limits(),  # noqa: B008
+    reading: Reading = PLAIN,
     progress: Callable[[float, float | None], object] | None = None,
     extractor: Extractor | None = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
@@ -300,7 +301,7 @@ def extract_windows(
         extractor.spec, "windows", window_seconds, stride_seconds, extractor.model.min_frames
     )
     features, seconds = [], []
-    with prefetch(stream_frames(video, fps=rule.fps, short_side=rule.size, limits=limits)) as stream:
+    with prefetch(stream_frames(video, fps=rule.fps, short_side=rule.size, limits=reading.limits)) as stream:
         for cuts in _in_batches(cut_windows(stream, rule), extractor.batch_size):
             pixels = torch.from_numpy(np.stack([cut.frames_THWC for cut in cuts])).permute(0, 1, 4, 2, 3)
             features.append(extractor(pixels))

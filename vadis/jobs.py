@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from vadis.data.reading import PLAIN, Reading
 from vadis.fetching import fetch_if_missing
 from vadis.formats import RESUMABLE, PredictionWriter, format_for, read_finished, use_utf8
 from vadis.formats.table import spell_out
@@ -66,7 +67,7 @@ class PredictJob:
     batch_size: int | None = None
     workers: int = 2
     threads: int | None = None
-    missing: Literal["error", "zero"] = "error"
+    reading: Reading = PLAIN
     quiet: bool = False
     asked_to_stop: Callable[[], bool] = lambda: False
 
@@ -163,7 +164,7 @@ def _load(job: PredictJob) -> Predictor:
         precision=job.precision,
         batch_size=job.batch_size,
         threads=job.threads,
-        missing=job.missing,
+        reading=job.reading,
     )
 
 

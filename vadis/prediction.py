@@ -14,12 +14,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vadis.data.reading import PLAIN, Reading
 from vadis.engines import Engine, create_engine
 from vadis.models import MODELS, VideoModel, create_model, weights
 from vadis.records import STRANGER_LIMITS, Failure, Limits, Prediction, VideoError, Window
@@ -52,9 +53,8 @@ class Predictor:
 
     model: a published name such as "i3d_inception.k400", a file written by `vadis weights import` or
     by training, or a module of ours. Names without weights are refused: their answers would be noise.
-    engine, device, precision: see `vadis.engines.create_engine`. batch_size: windows scored at once. missing:
-    "zero" gives zeros to a model of several modalities for what a video does not have (sound, flow), and
-    warns; otherwise that is an error.
+    engine, device, precision: see `vadis.engines.create_engine`. batch_size: windows scored at once. reading:
+    by which method flow is estimated, and whether zeros stand for what a video does not have.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Predictor:
         precision: str = "float32",
         batch_size: int | None = None,
         threads: int | None = None,
-        missing: Literal["error", "zero"] = "error",
+        reading: Reading = PLAIN,
     ) -> None:
         self.network = _load_network(model)
         self.spec: ClipSpec = self.network.spec
@@ -82,7 +82,7 @@ class Predictor:
         }
         self._engine: Engine | None = None
         self._batch_size = batch_size
-        self._missing: Literal["error", "zero"] = missing
+        self.reading = reading
         self._plain = is_plain(self.spec)
 
     @property
@@ -123,7 +123,7 @@ class Predictor:
         Raises ValueError for a model that takes what no video file holds, unless zeros may go in.
         """
         lacking = _not_in_videos(self.spec)
-        if lacking and (self._missing == "error" or len(lacking) == len(self.spec.parts or "1")):
+        if lacking and (self.reading.missing == "error" or len(lacking) == len(self.spec.parts or "1")):
             names = " and ".join(lacking)
             hint = ', or put zeros there by missing="zero"' if len(lacking) < len(self.spec.parts) else ""
             raise ValueError(
@@ -152,9 +152,10 @@ class Predictor:
             wave_S = read_mono(video, cut.first_seconds, num_samples, sound.sample_rate, limits=limits)
             if wave_S is not None:
                 arrays["audio"] = wave_S
-            elif self._missing == "error" or not self.spec.parts:
+            elif self.reading.missing == "error" or not self.spec.parts:
                 raise VideoError("not_found", video, "this video has no sound", "give one with a sound track")
-        return self._calibrated(self.engine(make_inputs(self.spec, arrays, fps=rate, missing=self._missing)))
+        inputs = make_inputs(self.spec, arrays, fps=rate, missing=self.reading.missing)
+        return self._calibrated(self.engine(inputs))
 
     def __call__(self, video: str | os.PathLike[str], **options: Any) -> Prediction:
         """The same as `predict`."""

@@ -261,6 +261,7 @@ def evaluate(
 
     Examples that cannot be read count as wrong and are named; then the exit code is 1.
     """
+    from vadis.data.reading import Reading
     from vadis.evaluation.run import EvaluateJob, run_evaluate
 
     job = EvaluateJob(
@@ -283,7 +284,7 @@ def evaluate(
         precision=precision.value,
         batch_size=batch_size,
         workers=workers,
-        missing=missing.value,
+        reading=Reading(missing=missing.value),
         as_json=as_json,
         quiet=quiet,
         asked_to_stop=asked_to_stop,

@@ -194,6 +194,7 @@ def predict(
             asked_to_stop=asked_to_stop,
         )
         finish(run_dense, dense_job)
+    from vadis.data.reading import Reading
     from vadis.jobs import PredictJob, run_predict
 
     job = PredictJob(
@@ -219,7 +220,7 @@ def predict(
         batch_size=batch_size,
         workers=workers,
         threads=threads,
-        missing=missing.value,
+        reading=Reading(missing=missing.value),
         quiet=quiet,
         asked_to_stop=asked_to_stop,
     )

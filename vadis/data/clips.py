@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from vadis.data.clip_rules import ClipRule, choose_frames, frame_length, interval_frames
 from vadis.data.flow_pictures import FlowPictures
 from vadis.data.frame_cache import FrameCache, frame_key
-from vadis.records import Example, Limits, VideoError
+from vadis.data.reading import PLAIN, Reading
+from vadis.records import Example, VideoError
 from vadis.specs import ClipSpec, SoundSpec
 from vadis.video.audio import read_mono
 from vadis.video.decode import Video
@@ -34,9 +35,6 @@ from vadis.video.streams import picture_sounds
 
 MAX_CACHED_BYTES = 2**29  # of pixels of one example: a longer one is decoded clip by clip, not cached
 READ_FROM_VIDEOS = ("rgb", "rgb_diff", "flow", "warped_flow", "audio")
-
-Missing = Literal["error", "zero"]
-"""What a modality that an example lacks means: the example fails, or zeros go in instead."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +70,12 @@ def read_clips(
     *,
     rng: np.random.Generator | None = None,
     short_side: int | None = None,
-    cache: FrameCache | None = None,
-    limits: Limits = Limits(),  # noqa: B008
-    threads: int | None = 1,
+    reading: Reading = PLAIN,
 ) -> Clips:
     """Decode the clips that a rule takes from an example, and only these (with a cache: all of it, once).
 
-    spec: of one modality. short_side: pixels to which frames are scaled; None keeps their size. threads: of
-    the decoder. Raises VideoError where the file cannot be read or holds nothing in the example's interval.
-    Flow is read from the example's flow pictures, never from the cache.
+    spec: of one modality. short_side: pixels to which frames are scaled; None keeps their size. Raises
+    VideoError where the file cannot be read or holds nothing in the example's interval.
     """
     check_modality(spec)
     if spec.parts:
@@ -89,7 +84,7 @@ def read_clips(
     def choose(times_T: NDArray[np.float64], name: str) -> Indices:
         return choose_frames(example, times_T, spec, rule, rng, name)
 
-    return _read(example, spec, _How(Path(root), choose, short_side, cache, limits, threads))
+    return _read(example, spec, _How(Path(root), choose, short_side, reading))
 
 
 def read_parts(
@@ -100,17 +95,13 @@ def read_parts(
     *,
     rng: np.random.Generator | None = None,
     resize: bool = True,
-    missing: Missing = "error",
-    cache: FrameCache | None = None,
-    limits: Limits = Limits(),  # noqa: B008
-    threads: int | None = 1,
+    reading: Reading = PLAIN,
 ) -> dict[str, Clips]:
     """The clips of each part of a spec of several modalities, of the same moments.
 
     The rule places the clips of the first part. Another part that has as many positions at the same stride
     and rate shows the same times; else its clips lie about the middle of the first part's. resize: to each
-    part's `size`. missing: "zero" gives zeros, marked as absent, for a modality that the example lacks (not
-    for the first). Raises VideoError as `read_clips`, and where a modality is missing.
+    part's `size`. Raises VideoError as `read_clips`, and where a modality is missing that `reading` wants.
     """
     check_modality(spec)
     found: dict[str, Clips] = {}
@@ -118,14 +109,15 @@ def read_parts(
     for name, part in spec.parts.items():
         short_side = part.size if resize else None
         if not found:
-            options = {"rng": rng, "short_side": short_side, "limits": limits, "threads": threads}
-            first = found[name] = read_clips(example, root, part, rule, cache=cache, **options)  # type: ignore[arg-type]
+            first = found[name] = read_clips(
+                example, root, part, rule, rng=rng, short_side=short_side, reading=reading
+            )
             continue
         choose = _follower(first.times_T[first.indices_NT], leader, part)
         try:
-            found[name] = _read(example, part, _How(Path(root), choose, short_side, cache, limits, threads))
+            found[name] = _read(example, part, _How(Path(root), choose, short_side, reading))
         except VideoError as error:
-            if missing != "zero" or error.kind != "not_found":
+            if reading.missing != "zero" or error.kind != "not_found":
                 raise
             height, width = (part.height, part.width) if part.sound else first.clips[0].shape[1:3]
             shape = (part.num_frames, height, width, len(part.mean) * part.reach)
@@ -154,14 +146,12 @@ Choose = Callable[[NDArray[np.float64], str], Indices]
 
 @dataclass(frozen=True)
 class _How:
-    """Where an example is read from, which frames of it, and at what size."""
+    """Where an example is read from, which frames of it, at what size, and how."""
 
     root: Path
     choose: Choose
     short_side: int | None
-    cache: FrameCache | None
-    limits: Limits
-    threads: int | None
+    reading: Reading
 
 
 def _follower(times_NT: NDArray[np.float64], leader: ClipSpec, part: ClipSpec) -> Choose:
@@ -188,9 +178,10 @@ def _read(example: Example, spec: ClipSpec, how: _How) -> Clips:
     source, name = find_source(how.root, example.video)
     if spec.sound is not None:
         return _read_sound(example, source, name, spec, spec.sound, how)
-    if how.cache is not None:
-        return _read_cached(example, source, name, spec, how, how.cache)
-    with Video(source, short_side=how.short_side, limits=how.limits, threads=how.threads) as video:
+    reading = how.reading
+    if reading.cache is not None:
+        return _read_cached(example, source, name, spec, how, reading.cache)
+    with Video(source, short_side=how.short_side, limits=reading.limits, threads=reading.threads) as video:
         times_T = _times(video, example, source)
         stop = interval_frames(example, times_T, name)[1]
         return _decode(video, how.choose(times_T, name), times_T, stop, spec)
@@ -221,13 +212,13 @@ def _read_sound(
     example: Example, source: Path | bytes, name: str, spec: ClipSpec, sound: SoundSpec, how: _How
 ) -> Clips:
     """Pictures of sound, float32 (T, steps, bands, C), each about the moment of its frame, C times over."""
-    with Video(source, limits=how.limits, threads=how.threads) as video:
+    with Video(source, limits=how.reading.limits, threads=how.reading.threads) as video:
         times_T = _times(video, example, source)
     indices_NT = how.choose(times_T, name)
     times_NT = times_T[indices_NT]
     first = float(times_NT.min()) - sound.num_samples / sound.sample_rate / 2
     num_samples = round((times_NT.max() - times_NT.min()) * sound.sample_rate) + sound.num_samples
-    wave_S = read_mono(source, first, num_samples, sound.sample_rate, limits=how.limits)
+    wave_S = read_mono(source, first, num_samples, sound.sample_rate, limits=how.reading.limits)
     if wave_S is None:
         raise VideoError("not_found", name, "this video has no sound", "give one with a sound track")
     pictures = [picture_sounds(wave_S, moments_T - first, sound)[..., None] for moments_T in times_NT]
@@ -251,9 +242,9 @@ def _stack(frames_THWC: NDArray[np.uint8], reach: int) -> NDArray[np.uint8]:
 
 def _read_flow(example: Example, spec: ClipSpec, how: _How) -> Clips:
     """Clips of flow fields: T times `spec.stack` successive ones, the last again past the end."""
-    pictures = FlowPictures(example, how.root, how.limits)
+    pictures = FlowPictures(example, how.root, how.reading.limits)
     by_time = spec.fps is not None
-    times_T = _flow_times(example, how.root, len(pictures), by_time, how.limits, how.threads)
+    times_T = _flow_times(example, how.root, len(pictures), by_time, how.reading)
     indices_NT = how.choose(times_T, pictures.name)
     fields_NTL = _reached(indices_NT, spec, len(pictures))
     read = [pictures.read(fields_TL, how.short_side) for fields_TL in fields_NTL]
@@ -262,7 +253,7 @@ def _read_flow(example: Example, spec: ClipSpec, how: _How) -> Clips:
 
 
 def _flow_times(
-    example: Example, root: Path, count: int, by_time: bool, limits: Limits, threads: int | None
+    example: Example, root: Path, count: int, by_time: bool, reading: Reading
 ) -> NDArray[np.float64]:
     """times_T of flow fields: when the frame is shown that each leads from.
 
@@ -275,7 +266,7 @@ def _flow_times(
     timed = by_time or example.start_seconds is not None or example.end_seconds is not None
     if isinstance(source, Path) and not source.exists() and not timed:
         return np.arange(count) / float(DEFAULT_RATE)
-    with Video(source, limits=limits, threads=threads) as video:
+    with Video(source, limits=reading.limits, threads=reading.threads) as video:
         times_T = video.frame_times()
     if len(times_T) < count:
         message = f"{count} flow pictures, but the video has {len(times_T)} frames"
@@ -294,10 +285,13 @@ def _read_cached(
     example: Example, source: Path | bytes, name: str, spec: ClipSpec, how: _How, cache: FrameCache
 ) -> Clips:
     span = f"{example.start_seconds}:{example.end_seconds}:{example.fps}"
+    reading = how.reading
     key = frame_key(source, name, f"{span}:{cache.short_side}:{cache.quality}")
     entry = cache.get(key)
     if entry is None:
-        with Video(source, short_side=cache.short_side, limits=how.limits, threads=how.threads) as video:
+        with Video(
+            source, short_side=cache.short_side, limits=reading.limits, threads=reading.threads
+        ) as video:
             times_T = _times(video, example, source)
             first, stop = interval_frames(example, times_T, name)
             info = video.info

@@ -30,10 +30,10 @@ from torch.utils.data import Dataset as TorchDataset
 from vadis.data.augment import Crops, Step, cut_views
 from vadis.data.batches import Batch, Collate, FailedExample, LoadedExample
 from vadis.data.clip_rules import ClipRule
-from vadis.data.clips import Clips, Missing, check_modality, read_clips, read_parts
-from vadis.data.frame_cache import FrameCache
+from vadis.data.clips import Clips, check_modality, read_clips, read_parts
 from vadis.data.order import Draw, Order, share_of
-from vadis.records import Dataset, Example, Failure, Limits, VideoError
+from vadis.data.reading import PLAIN, Reading
+from vadis.records import Dataset, Example, Failure, VideoError
 from vadis.specs import ClipSpec
 from vadis.video.streams import leader
 from vadis.video.transform import resize_short_side
@@ -48,7 +48,7 @@ class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
 
     steps are those of training (`vadis.data.augment`), by name for a spec of several modalities, which are
     all cut and mirrored alike; without steps, frames are scaled to `spec.size` pixels and cut by `crops`.
-    `missing` says what becomes of an example that lacks a modality. `training` draws clips and steps at
+    `training` draws clips and steps at
     random; without it a rule takes its fixed places. In training a clip with a damaged frame counts as
     failed unless `keep_damaged`; evaluation keeps it, and says so.
     """
@@ -63,10 +63,8 @@ class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
         crops: Crops | None = None,
         training: bool = True,
         seed: int = 0,
-        cache: FrameCache | None = None,
         keep_damaged: bool | None = None,
-        limits: Limits = Limits(),  # noqa: B008
-        missing: Missing = "error",
+        reading: Reading = PLAIN,
     ) -> None:
         check_modality(spec)
         if seed < 0:
@@ -81,12 +79,10 @@ class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
         named = steps if isinstance(steps, Mapping) else dict.fromkeys(spec.parts or ("",), steps)
         self.steps = {name: tuple(named[name]) for name in spec.parts or ("",)}
         self.crops: Crops = crops if crops is not None else ("none" if steps else "centre")
-        self.missing: Missing = missing
         self.training = training
         self.seed = seed
-        self.cache = cache
         self.keep_damaged = not training if keep_damaged is None else keep_damaged
-        self.limits = limits
+        self.reading = reading
 
     def __len__(self) -> int:
         return len(self.dataset.examples)
@@ -121,21 +117,9 @@ class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
         """The clips of each part; of a spec without parts, of "" alone."""
         root, spec, steps = self.dataset.root, self.spec, any(self.steps.values())
         if spec.parts:
-            return read_parts(
-                example,
-                root,
-                spec,
-                self.rule,
-                rng=rng,
-                resize=not steps,
-                missing=self.missing,
-                cache=self.cache,
-                limits=self.limits,
-            )
+            return read_parts(example, root, spec, self.rule, rng=rng, resize=not steps, reading=self.reading)
         side = None if steps else spec.size
-        clips = read_clips(
-            example, root, spec, self.rule, rng=rng, short_side=side, cache=self.cache, limits=self.limits
-        )
+        clips = read_clips(example, root, spec, self.rule, rng=rng, short_side=side, reading=self.reading)
         return {"": clips}
 
     def _cut(

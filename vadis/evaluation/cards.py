@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vadis.data.frame_cache import FrameCache
 from vadis.data.loader import fingerprint
+from vadis.data.reading import PLAIN, Reading
 from vadis.evaluation.measures import TITLES, measure
 from vadis.evaluation.protocols import EvaluationProtocol, make_protocol
 from vadis.evaluation.views import ScoredDataset, Sees, hash_weights, score_dataset
@@ -102,7 +102,7 @@ def evaluate(
     precision: str = "float32",
     batch_size: int | None = None,
     workers: int = 2,
-    cache: FrameCache | None = None,
+    reading: Reading | None = None,
     progress: Callable[[int, int], object] | None = None,
     sees: Sees | None = None,
     subset: bool = False,
@@ -116,7 +116,7 @@ def evaluate(
     Raises as `match_classes`, `make_protocol` and `score_dataset` do.
     """
     if isinstance(protocol, str):
-        protocol = make_protocol(protocol, model, multi_label=dataset.multi_label)
+        protocol = make_protocol(protocol, model, multi_label=dataset.multi_label, reading=reading or PLAIN)
     match = match_classes(model, dataset, subset=subset)
     scored = score_dataset(
         model,
@@ -126,7 +126,7 @@ def evaluate(
         precision=precision,
         batch_size=batch_size,
         workers=workers,
-        cache=cache,
+        reading=reading,
         progress=progress,
         sees=sees,
         columns=match.columns,

@@ -18,7 +18,8 @@ from typing import Literal, get_args
 
 from vadis.data.augment import NUM_CROPS, Crops
 from vadis.data.clip_rules import ClipRule
-from vadis.data.clips import Missing, check_modality
+from vadis.data.clips import check_modality
+from vadis.data.reading import PLAIN, Reading
 from vadis.models.contract import VideoModel
 from vadis.models.cost import measure_cost
 from vadis.specs import ClipSpec, at_test
@@ -32,8 +33,8 @@ class EvaluationProtocol:
 
     square: the side of a crop, "crop" as the network was trained, or "short_side", the whole height of a
     landscape video, where the network takes that (a fully convolutional one). source: whose protocol it is.
-    spec: the clips of the network that it was made for; None in the table `PROTOCOLS`. missing: "zero"
-    where zeros go in for a modality that an example lacks.
+    spec: the clips of the network that it was made for; None in the table `PROTOCOLS`. reading: how examples
+    are read; what of it changes scores is told.
     """
 
     name: str
@@ -43,7 +44,7 @@ class EvaluationProtocol:
     square: Literal["crop", "short_side"] = "crop"
     source: str = ""
     spec: ClipSpec | None = None
-    missing: Missing = "error"
+    reading: Reading = PLAIN
 
     @property
     def num_clips(self) -> int:
@@ -59,6 +60,12 @@ class EvaluationProtocol:
     def num_views(self) -> int:
         """Clips x crops: how often the network runs for one video."""
         return self.num_clips * self.num_crops
+
+    @property
+    def flow(self) -> str | None:
+        """The method of flow that is not stored, for networks that take flow."""
+        modalities = "" if self.spec is None else self.spec.modality
+        return self.reading.flow if "flow" in modalities else None
 
     @property
     def is_dense(self) -> bool:
@@ -87,7 +94,9 @@ class EvaluationProtocol:
             words.append(_COMBINED[self.combine].format(views=f"{self.num_views} views"))
         else:
             words.append("one view")
-        if self.missing == "zero":
+        if self.flow is not None:
+            words.append(f"flow by {self.flow} where none is stored")
+        if self.reading.missing == "zero":
             words.append("zeros for a modality that a video lacks")
         return "; ".join(words)
 
@@ -104,8 +113,10 @@ class EvaluationProtocol:
             "at_most_frames": self.rule.at_most,
             "out_of_range": self.rule.out_of_range,
         }
-        if self.missing != "error":
-            numbers["missing"] = self.missing
+        if self.reading.missing != "error":
+            numbers["missing"] = self.reading.missing
+        if self.flow is not None:
+            numbers["flow"] = self.flow
         if self.spec is not None:
             for name in ("num_frames", "frame_stride", "fps", "size", "crop"):
                 numbers[name] = getattr(self.spec, name)
@@ -217,15 +228,15 @@ def make_protocol(
     *,
     combine: Combine | None = None,
     multi_label: bool = False,
-    missing: Missing = "error",
+    reading: Reading = PLAIN,
 ) -> EvaluationProtocol:
     """A protocol by its name in `PROTOCOLS`, or CLIPSxCROPS (crops 1, 3, 4, 10), fitted to a network.
 
     combine: instead of the protocol's own. multi_label: then independent probabilities are wanted, and the
-    best of any view counts unless `combine` says otherwise (PySlowFast on Charades). missing: "zero" gives
-    zeros for a modality that an example lacks, which fails otherwise. A network that takes no larger crop
-    than it was trained on gets crops of that size, and `describe` says so. Raises ValueError for an unknown
-    name, with the nearest, and for a network that cannot take whole videos.
+    best of any view counts unless `combine` says otherwise (PySlowFast on Charades). reading: how examples
+    are read. A network that takes no larger crop than it was trained on gets crops of that size, and
+    `describe` says so. Raises ValueError for an unknown name, with the nearest, and for a network that cannot
+    take whole videos.
     """
     protocol = PROTOCOLS.get(text)
     if protocol is None:
@@ -259,7 +270,7 @@ def make_protocol(
             f"{model.name or type(model).__name__} takes clips of {spec.num_frames} frames and no others, so "
             "whole videos do not go through it; take a protocol with clips, such as 10x1"
         )
-    return dataclasses.replace(protocol, combine=combine, spec=spec, missing=missing)
+    return dataclasses.replace(protocol, combine=combine, spec=spec, reading=reading)
 
 
 def _in_segments(spec: ClipSpec, num_segments: int) -> ClipSpec:

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vadis.data.clips import Missing
 from vadis.data.parts import list_split_pairs
+from vadis.data.reading import PLAIN, Reading
 from vadis.data.scan import open_dataset
 from vadis.downloads import sha256_of
 from vadis.evaluation.calibration import calibrate, judge_calibration
@@ -68,7 +68,7 @@ class EvaluateJob:
     precision: str = "float32"
     batch_size: int | None = None
     workers: int = 2
-    missing: Missing = "error"
+    reading: Reading = PLAIN
     as_json: bool = False
     quiet: bool = False
     asked_to_stop: Callable[[], bool] = lambda: False
@@ -206,7 +206,7 @@ def _evaluate_split(
     job: EvaluateJob, model: VideoModel, source_sha256: str | None, dataset: Dataset, journal: Path | None
 ) -> EvaluationCard:
     protocol = make_protocol(
-        job.protocol, model, combine=job.combine, multi_label=dataset.multi_label, missing=job.missing
+        job.protocol, model, combine=job.combine, multi_label=dataset.multi_label, reading=job.reading
     )
     match = match_classes(model, dataset, subset=job.subset)
     if job.store and protocol.num_views > 1 and protocol.combine != "logits":

@@ -17,7 +17,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vadis.data.batches import Batch, FailedExample
-from vadis.data.frame_cache import FrameCache
 from vadis.data.loader import ClipDataset, ClipLoader, fingerprint
 from vadis.data.order import Draw
+from vadis.data.reading import PLAIN, Reading
 from vadis.engines import choose_device
 from vadis.evaluation.journal import Journal, pack, unpack
 from vadis.evaluation.protocols import Combine, EvaluationProtocol, make_protocol
 from vadis.metrics.classification import combine_views, softmax
 from vadis.models.contract import VideoModel
-from vadis.records import Dataset, Failure, Limits
+from vadis.records import Dataset, Failure
 from vadis.specs import ClipSpec
 from vadis.video.streams import each
 
@@ -54,7 +54,7 @@ class ScoredDataset:
     """The scores of a dataset's examples in its order, and how they came about.
 
     scores_NK: float64 in [0, 1] (softmax; sigmoid for several labels), NaN where an example could not be
-    scored. num_views_N: views that were scored. hits_N: how many of them had the label as their best class;
+    scored. logits_NK: mean logits over the views, NaN likewise. num_views_N: views that were scored. hits_N: how many of them had the label as their best class;
     first_hit_N: whether the first had (both 0 without one label). moments_NTK: scores of each moment, for
     dense protocols. failures: what was not scored, and why. damaged: indices of examples with damaged
     frames or a file that ends early, which were scored. absent: those that lack a modality, which went in
@@ -62,6 +62,7 @@ class ScoredDataset:
     """
 
     scores_NK: Floats
+    logits_NK: Floats
     protocol: EvaluationProtocol
     num_views_N: NDArray[np.int64]
     hits_N: NDArray[np.int64]
@@ -90,27 +91,29 @@ def score_dataset(
     precision: str = "float32",
     batch_size: int | None = None,
     workers: int = 2,
-    cache: FrameCache | None = None,
+    reading: Reading | None = None,
     progress: Callable[[int, int], object] | None = None,
     sees: Sees | None = None,
     columns: Sequence[int] | None = None,
     journal: Path | None = None,
-    limits: Limits = Limits(),  # noqa: B008
     asked_to_stop: Callable[[], bool] | None = None,
 ) -> ScoredDataset:
     """Run a network over all views of all examples of a dataset; the model moves to `device` and stays there.
 
     device: a name ("auto", "cpu", "cuda", "mps", "cuda:1"). precision: "float32" (no TF32), or "bf16" and
     "fp16" by autocast. batch_size: views that go through the network at once (None: by their size). workers:
-    processes that decode. progress: gets (examples done, examples in all). sees: changes clips on their way
-    in. columns: the network's class for each class of the dataset, where the two lists differ. journal: a
-    file that keeps what was scored; it is read first. asked_to_stop: looked at after each batch.
+    processes that decode. reading: instead of the protocol's own. progress: gets (examples done, examples in
+    all). sees: changes clips on their way in. columns: the network's class for each class of the dataset,
+    where the two lists differ. journal: a file that keeps what was scored; it is read first. asked_to_stop:
+    looked at after each batch.
 
     Raises ValueError where classes do not fit, VadisError for a journal of another evaluation, and
     KeyboardInterrupt when asked to stop.
     """
     if isinstance(protocol, str):
-        protocol = make_protocol(protocol, model, multi_label=dataset.multi_label)
+        protocol = make_protocol(protocol, model, multi_label=dataset.multi_label, reading=reading or PLAIN)
+    elif reading is not None:
+        protocol = replace(protocol, reading=reading)
     if protocol.spec is None:
         raise ValueError(f"the protocol {protocol.name} is not made for a network; see make_protocol")
     if precision not in PRECISIONS:
@@ -127,14 +130,13 @@ def score_dataset(
         rule=protocol.rule,
         crops=protocol.crops,
         training=False,
-        cache=cache,
-        limits=limits,
-        missing=protocol.missing,
+        reading=protocol.reading,
     )
     loader = ClipLoader(clips, _examples_at_once(protocol, spec), workers=workers, prefetch=1)
     rows = _Rows(dataset, protocol)
     network = _Scorer(model, place, precision, part_size, sees, columns)
     settings = {
+        "keeps": "scores and logits",
         "data": fingerprint(dataset),
         "protocol": protocol.to_dict(),
         "weights": hash_weights(model),
@@ -311,6 +313,9 @@ def _score_batch(
         -1, num_views
     )
     line["scores"] = pack(scores_BK)
+    mean_BK = combine_views(logits_MK, video_M, len(indices), "logits")
+    mean_BK[lost] = np.nan
+    line["logits"] = pack(mean_BK)
     line["num_views"] = num_views
     line["hits"] = hit_BV.sum(axis=1).tolist()
     line["first_hits"] = hit_BV[:, 0].tolist()
@@ -337,6 +342,7 @@ class _Rows:
     def __post_init__(self) -> None:
         num, num_classes = len(self.dataset.examples), self.dataset.num_classes
         self.scores_NK = np.full((num, num_classes), np.nan)
+        self.logits_NK = np.full((num, num_classes), np.nan)
         self.num_views_N = np.zeros(num, np.int64)
         self.hits_N = np.zeros(num, np.int64)
         self.first_hit_N = np.zeros(num, bool)
@@ -349,8 +355,8 @@ class _Rows:
         indices = line["indices"]
         if indices:
             num_classes = self.dataset.num_classes
-            scores = unpack(line["scores"], np.float64)
-            self.scores_NK[indices] = scores.reshape(-1, num_classes)
+            self.scores_NK[indices] = unpack(line["scores"], np.float64).reshape(-1, num_classes)
+            self.logits_NK[indices] = unpack(line["logits"], np.float64).reshape(-1, num_classes)
             self.num_views_N[indices] = line["num_views"]
             self.hits_N[indices], self.first_hit_N[indices] = line["hits"], line["first_hits"]
             if self.moments_NTK is not None:
@@ -374,6 +380,7 @@ class _Rows:
         )
         return ScoredDataset(
             self.scores_NK,
+            self.logits_NK,
             self.protocol,
             self.num_views_N,
             self.hits_N,

@@ -25,6 +25,7 @@ from vadis.data.clip_rules import ClipRule
 from vadis.data.frame_cache import FrameCache
 from vadis.data.loader import ClipDataset, ClipLoader, Skipped
 from vadis.data.order import Order
+from vadis.data.reading import Reading
 from vadis.downloads import cache_folder
 from vadis.records import Dataset
 from vadis.specs import ClipSpec
@@ -119,8 +120,7 @@ def make_loader(
         rule=ClipRule(data.rule),
         steps=steps,
         seed=run.seed,
-        cache=_cache(data, spec),
-        missing=data.missing,
+        reading=replace(reading_of(data), cache=_cache(data, spec)),
     )
     loader = ClipLoader(
         clips,
@@ -132,6 +132,11 @@ def make_loader(
         pin_memory=processes.device.type == "cuda",
     )
     return loader, share // size
+
+
+def reading_of(data: DataConfig) -> Reading:
+    """How a recipe has examples read, in training and in validation."""
+    return Reading(flow=data.flow, missing=data.missing)
 
 
 def _cache(data: DataConfig, spec: ClipSpec) -> FrameCache | None:

@@ -21,7 +21,7 @@ from vadis.models import VideoModel
 from vadis.models.weights import save_model
 from vadis.records import DataError, Dataset
 from vadis.training.averaging import WeightAverage
-from vadis.training.feeding import Feed, make_loader
+from vadis.training.feeding import Feed, make_loader, reading_of
 from vadis.training.heads import Head, cut_head, join_datasets, single_head
 from vadis.training.optimisers import freeze_parameters, make_optimiser, set_training
 from vadis.training.processes import Processes
@@ -227,6 +227,7 @@ class Session:
                         self.recipe.run,
                         self.processes,
                         workers=self.recipe.data.workers,
+                        reading=reading_of(self.recipe.data),
                         progress=progress,
                         asked_to_stop=asked_to_stop,
                     )

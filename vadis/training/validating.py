@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from vadis.config import RunConfig
+from vadis.data.reading import PLAIN, Reading
 from vadis.evaluation.measures import measure
 from vadis.evaluation.protocols import make_protocol
 from vadis.evaluation.views import ScoredDataset, score_dataset
@@ -32,6 +33,7 @@ def validate(
     processes: Processes,
     *,
     workers: int,
+    reading: Reading = PLAIN,
     progress: Callable[[int, int], object] | None = None,
     asked_to_stop: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def validate(
 
     The same in every process. Raises KeyboardInterrupt when asked to stop.
     """
-    protocol = make_protocol(run.protocol, model, multi_label=dataset.multi_label)
+    protocol = make_protocol(run.protocol, model, multi_label=dataset.multi_label, reading=reading)
     mine = dataset.examples[processes.rank :: processes.count]
     scored = score_dataset(
         model,

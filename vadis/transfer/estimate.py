@@ -63,8 +63,10 @@ class _Clock:
 
     def reading(self, dataset: Dataset, model: VideoModel) -> float:
         """Seconds to read one clip, with as many threads as the study has."""
+        setup = self.study.setup
         return self.ask(
-            ("read", dataset.name), lambda: _read_one(dataset, model) / max(1, self.study.setup.workers)
+            ("read", dataset.name),
+            lambda: _read_one(dataset, model, setup) / max(1, setup.workers),
         )
 
     def scoring(self, start: Start, model: VideoModel) -> float:
@@ -161,12 +163,19 @@ def _num_features(model: VideoModel) -> int:
     return int(weight.shape[1])
 
 
-def _read_one(dataset: Dataset, model: VideoModel) -> float:
+def _read_one(dataset: Dataset, model: VideoModel, setup: Setup) -> float:
     """Seconds of reading one clip of the first example that can be read."""
     for example in dataset.examples[:20]:
         began = time.perf_counter()
         try:
-            read_clips(example, dataset.root, model.spec, ClipRule("uniform"), short_side=model.spec.size)
+            read_clips(
+                example,
+                dataset.root,
+                model.spec,
+                ClipRule("uniform"),
+                short_side=model.spec.size,
+                reading=setup.reading,
+            )
         except VideoError:
             continue
         return time.perf_counter() - began

@@ -20,6 +20,7 @@ import torch
 from vadis.config import Recipe, override
 from vadis.data.batches import FailedExample
 from vadis.data.order import Draw
+from vadis.data.reading import Reading
 from vadis.data.splitting import split_dataset
 from vadis.evaluation.calibration import calibrate
 from vadis.evaluation.measures import measure
@@ -69,7 +70,7 @@ class Setup:
     frame_stride, fps, size, crop: clips of another shape than the network's own (frames, Hz, pixels). tiny:
     the small form of networks without weights. settings: `--set` of the recipes of trained modes.
     calibration: share of the training set that is held out to fit a temperature; 0: none. cache_folder: of
-    features.
+    features. flow: the method by which flow is estimated where none is stored.
     """
 
     protocol: str = "1x1"
@@ -86,6 +87,12 @@ class Setup:
     workers: int = 2
     threads: int | None = None
     cache_folder: str | None = None
+    flow: str | None = None
+
+    @property
+    def reading(self) -> Reading:
+        """How examples are read, in every mode."""
+        return Reading(flow=self.flow)
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,7 @@ def make_recipe_for(
     recipe = replace(
         recipe,
         name=mode,
-        data=replace(recipe.data, workers=setup.workers, **given),
+        data=replace(recipe.data, workers=setup.workers, flow=setup.flow, **given),
         model=replace(recipe.model, tiny=setup.tiny and not (init and init != IMAGENET)),
         run=replace(
             recipe.run,
@@ -207,7 +214,7 @@ def run_linear(
         model = randomise(model, seed)
     if control == "labels":
         train_set = shuffle_labels(train_set, seed)
-    protocol = make_protocol(setup.protocol, model, multi_label=train_set.multi_label)
+    protocol = make_protocol(setup.protocol, model, multi_label=train_set.multi_label, reading=setup.reading)
     extractor = Extractor(
         model,
         "head_input",
@@ -226,6 +233,7 @@ def run_linear(
             protocol=Views(protocol.rule, protocol.crops),
             cache_folder=setup.cache_folder,
             workers=setup.workers,
+            reading=setup.reading,
             extractor=extractor,
             progress=None if progress is None else lambda done, _: progress(before + done, total),
         )
@@ -297,6 +305,7 @@ def run_trained(
             device=setup.device,
             precision=setup.precision,
             workers=setup.workers,
+            reading=setup.reading,
             sees=SEES.get(control),
             asked_to_stop=asked_to_stop,
         )
