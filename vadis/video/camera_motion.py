@@ -181,8 +181,10 @@ def remove_camera(fields_THW2: Field, homographies_T33: ArrayLike) -> Field:
         parts = [remove_camera(field, each) for field, each in zip(fields, homographies, strict=True)]
         return np.stack(parts) if parts else fields
     grid_HW2 = _grid(*fields.shape[:2])
-    ends_HW2 = grid_HW2 + fields.astype(np.float64)
-    return (_carry(np.linalg.inv(homographies), ends_HW2) - grid_HW2).astype(np.float32)
+    ends_HW2 = np.asarray(grid_HW2 + fields, np.float64)
+    return (_carry(np.asarray(np.linalg.inv(homographies), np.float64), ends_HW2) - grid_HW2).astype(
+        np.float32
+    )
 
 
 def unwarp_frame(frame: Picture, homography_33: ArrayLike) -> Picture:
