@@ -20,7 +20,7 @@ from vadis.models import create_model, i3d
 from vadis.models.contract import VideoModel
 from vadis.models.layers import make_spec
 from vadis.models.nonlocal_block import NonLocal
-from vadis.models.timesformer import STEPS
+from vadis.models.space_time_attention import STEPS
 from vadis.video.write import VideoWriter
 
 

@@ -1,6 +1,6 @@
 """Whom a patch asks: the pattern of each scheme of attention of TimeSformer, and what it has learned.
 
-The pattern follows from the scheme alone (`vadis.models.timesformer.attention_pattern`); the paper's
+The pattern follows from the scheme alone (`vadis.models.space_time_attention.attention_pattern`); the paper's
 figure 2 shows it for one patch, over three neighbouring frames. Which of these patches it really takes
 something from is in the weights: `attention_maps` of a trained network on a clip.
 
@@ -26,7 +26,8 @@ from vadis.explain.sheet import (
     lay_heat,
     note_height,
 )
-from vadis.models.timesformer import PATCH, STEPS, Scheme, TimeSformer, attention_pattern
+from vadis.models.space_time_attention import STEPS, Scheme, attention_pattern
+from vadis.models.timesformer import PATCH, TimeSformer
 from vadis.video.canvas import GREY, INK, PALETTE, PAPER, Canvas, Colour, clock
 
 Place = tuple[int, int, int]

@@ -25,7 +25,8 @@ from vadis.explain.sheet import save
 from vadis.formats import use_utf8
 from vadis.models import create_model
 from vadis.models.contract import VideoModel
-from vadis.models.timesformer import STEPS, TimeSformer
+from vadis.models.space_time_attention import STEPS
+from vadis.models.timesformer import TimeSformer
 from vadis.video.decode import Video
 from vadis.video.write import CONTAINERS
 
