@@ -1,7 +1,7 @@
 """What each number that a network computes depends on: its reach, followed operation by operation.
 
 The network runs once on shapes alone (the meta device); beside each tensor goes, for each of its elements,
-the first and the last frame (or row of pixels) that it depends on. A convolution or a pooling takes the widest
+the first and the last frame (or row of pixels) that it depends on. A convolution or pooling takes the widest
 of its window, an addition of branches the wider, a product of attention everything that either side saw, and
 what only moves numbers about moves these along. `vadis.explain.receptive` makes fields of layers of it.
 """
