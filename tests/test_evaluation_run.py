@@ -19,9 +19,11 @@ from vadis.data.benchmark import make
 from vadis.data.scan import open_dataset
 from vadis.evaluation import read_card, score_dataset
 from vadis.evaluation.views import hash_weights
+from vadis.metrics.classification import softmax
 from vadis.models import create_model
 from vadis.models.weights import save
 from vadis.prediction import Predictor
+from vadis.score_files import read_scores
 from vadis.specs import ClipSpec
 
 NAMES = ("crawl", "jump", "walk")
@@ -68,7 +70,18 @@ def invoke(*words: object) -> tuple[int, str, str]:
 def test_from_folder_to_card(data: Path, model: Path, tmp_path: Path) -> None:
     out, html, scores = tmp_path / "c.json", tmp_path / "c.html", tmp_path / "s.npz"
     code, said, complained = invoke(
-        data, "-m", model, "--protocol", "2x3", "-o", out, "--html", html, "--scores", scores, "--calibrate"
+        data,
+        "-m",
+        model,
+        "--protocol",
+        "2x3",
+        "-o",
+        out,
+        "--html",
+        html,
+        "--save-scores",
+        scores,
+        "--calibrate",
     )
     assert code == 1, complained  # one could not be read
     assert "jump/3" in complained
@@ -87,6 +100,13 @@ def test_from_folder_to_card(data: Path, model: Path, tmp_path: Path) -> None:
         assert np.allclose(arrays["scores_NK"], wanted.scores_NK, equal_nan=True)
         assert arrays["class_names"].tolist() == list(NAMES)
         assert np.isnan(arrays["scores_NK"]).all(axis=1).sum() == 1
+    kept = read_scores(scores)
+    assert wanted.logits_NK is not None
+    assert np.allclose(kept.logits_NK, wanted.logits_NK, equal_nan=True)
+    assert not np.allclose(softmax(kept.logits_NK), kept.scores_NK, equal_nan=True, atol=1e-9)  # of each view
+    assert kept.names == tuple(example.id for example in dataset.examples)
+    assert (kept.split, kept.protocol, kept.kind) == (dataset.split, "2x3", "logits")
+    assert kept.provenance["weights_sha256"] == hash_weights(network)
     code, said, _ = invoke(data, "-m", model, "--protocol", "2x3", "--temperature", out, "--json", "-q")
     assert code == 1
     found = json.loads(said)["calibration"]

@@ -17,6 +17,7 @@ from vadis.metrics.charades import active_moments, classify, localize
 from vadis.metrics.classification import hit_at_k
 from vadis.metrics.tubes import Tube, ucf24_average_precisions
 from vadis.records import Dataset, Example, Span
+from vadis.score_files import make_scores, write_scores
 from vadis.scoring.activitynet import score_activitynet, score_kinetics
 from vadis.scoring.ava import score_ava
 from vadis.scoring.charades import read_videos, score_charades
@@ -321,7 +322,8 @@ def test_from_the_scores_of_an_evaluation(tmp_path: Path) -> None:
     scores_NK = draw(0, 4, 157)
     scores_NK[2] = np.nan
     moments_NTK = draw(1, 4, 25, 157)
-    arrays = {"ids": np.array(ids), "class_names": np.array([f"c{k}" for k in range(157)])}
+    arrays: dict[str, Any] = {"label_N": np.zeros(4, np.int64)}  # as evaluate wrote them first
+    arrays |= {"ids": np.array(ids), "class_names": np.array([f"c{k}" for k in range(157)])}
     np.savez(tmp_path / "s.npz", scores_NK=scores_NK, moments_NTK=moments_NTK, **arrays)
     words = ["score", "submission", str(tmp_path / "s.npz"), "--kind"]
     ran = CliRunner().invoke(app, [*words, "kinetics", "--out", str(tmp_path / "k.json")])
@@ -335,8 +337,12 @@ def test_from_the_scores_of_an_evaluation(tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, [*words, "charades_localize", "--out", str(tmp_path / "l.txt")])
     assert ran.exit_code == 1
     assert "evaluate with --protocol dense" in ran.stderr
+    write_scores(tmp_path / "s.npz", make_scores(ids, arrays["class_names"], [[0]] * 4, scores_NK=scores_NK))
+    ran = CliRunner().invoke(app, [*words, "kinetics", "--out", str(tmp_path / "new.json")])
+    assert ran.exit_code == 0, ran.output
+    assert (tmp_path / "new.json").read_text() == (tmp_path / "k.json").read_text()
     (tmp_path / "s.npz").write_bytes(b"no archive")
     ran = CliRunner().invoke(app, [*words, "kinetics", "--out", str(tmp_path / "k.json")])
     assert ran.exit_code == 1
-    assert "s.npz: this is no file of `vadis evaluate --scores`" in ran.stderr
+    assert "s.npz: not a file of scores" in ran.stderr
     assert CliRunner().invoke(app, [*words, "ava", "--out", "x"]).exit_code == 2

@@ -181,7 +181,9 @@ def score_kinetics(
 
 @score_app.command("submission")
 def score_submission(
-    scores: Annotated[Path, typer.Argument(metavar="SCORES.npz", help="From `vadis evaluate --scores`.")],
+    scores: Annotated[
+        Path, typer.Argument(metavar="SCORES.npz", help="From `vadis evaluate --save-scores`.")
+    ],
     kind: Annotated[
         str,
         typer.Option(
@@ -228,7 +230,10 @@ def evaluate(
         Path | None, typer.Option("--out", "-o", help="The card (.json). Stopped, the same command goes on.")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="The card as a page (.html).")] = None,
-    scores: Annotated[Path | None, typer.Option(help="The scores of every example (.npz).")] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option("--save-scores", "--scores", help="The scores of every example (.npz)."),
+    ] = None,
     calibrate: Annotated[
         bool,
         typer.Option("--calibrate", help="Choose a temperature, and from which score on to answer."),

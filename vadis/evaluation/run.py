@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vadis.data.loader import fingerprint
 from vadis.data.parts import list_split_pairs
 from vadis.data.reading import PLAIN, Reading
 from vadis.data.scan import open_dataset
@@ -33,14 +33,14 @@ from vadis.evaluation.cards import (
 from vadis.evaluation.charts import interval_text, percent
 from vadis.evaluation.page import write_page
 from vadis.evaluation.protocols import Combine, make_protocol
-from vadis.evaluation.views import ScoredDataset, score_dataset
+from vadis.evaluation.views import ScoredDataset, hash_weights, score_dataset
 from vadis.formats import use_utf8
 from vadis.formats.table import spell_out
 from vadis.models import MODELS, create_model, weights
 from vadis.models.contract import VideoModel
 from vadis.progress import open_bar
 from vadis.records import Dataset, EvaluationCard, VadisError
-from vadis.video.write import part_file
+from vadis.score_files import make_scores, write_scores
 
 NAMED = 20  # failures that are said before "and N more"
 
@@ -85,7 +85,7 @@ def run_evaluate(job: EvaluateJob) -> int:
     splits = _list_splits(job)
     models = _list_models(job, splits)
     if job.scores is not None and len(splits) > 1:
-        raise ValueError("--scores writes one split; evaluate the splits one by one")
+        raise ValueError("--save-scores writes one split; evaluate the splits one by one")
     _check_out(job.out)
     use_utf8(sys.stdout)
     cards: list[EvaluationCard] = []
@@ -234,7 +234,7 @@ def _evaluate_split(
             asked_to_stop=job.asked_to_stop,
         )
     if job.scores is not None:
-        write_scores(scored, dataset, job.scores)
+        save_scores(scored, dataset, job.scores, model, source_sha256)
     notes = tuple(note for note in (match.note, *(str(note) for note in dataset.notes)) if note)
     found = None
     if job.calibrate:
@@ -265,25 +265,39 @@ def read_temperature(text: str) -> tuple[float, float | None]:
     return temperature, threshold
 
 
-def write_scores(scored: ScoredDataset, dataset: Dataset, path: Path) -> Path:
-    """Write scores_NK (float64, NaN where not scored), ids, labels (-1 hidden) and class_names as .npz."""
-    label_N = np.array([labels[0] if len(labels) == 1 else -1 for labels in scored.labels], np.int64)
-    arrays: dict[str, Any] = {
-        "scores_NK": scored.scores_NK,
-        "label_N": label_N,
-        "ids": np.array([example.id for example in dataset.examples], dtype=str),
-        "class_names": np.array(dataset.class_names, dtype=str),
-    }
-    if scored.multi_label:
-        target_NK = np.zeros(scored.scores_NK.shape, bool)
-        for row, labels in enumerate(scored.labels):
-            target_NK[row, list(labels)] = True
-        arrays["target_NK"] = target_NK
-    if scored.moments_NTK is not None:
-        arrays["moments_NTK"] = scored.moments_NTK
-    with part_file(path) as part, part.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    return path
+def save_scores(
+    scored: ScoredDataset, dataset: Dataset, path: Path, model: VideoModel, source_sha256: str | None = None
+) -> Path:
+    """Write the scores of every example, and where they are from: see `vadis.score_files`."""
+    names = [example.id for example in dataset.examples]
+    if len(set(names)) < len(names):  # several intervals of one video may go by one name
+        names = [f"{example.id}@{example.start_seconds}" for example in dataset.examples]
+    sums = {"weights_sha256": hash_weights(model), "source_sha256": source_sha256}
+    made = make_scores(
+        names,
+        dataset.class_names,
+        [labels if scored.multi_label or len(labels) == 1 else () for labels in scored.labels],
+        logits_NK=scored.logits_NK,
+        scores_NK=scored.scores_NK,
+        multi_label=scored.multi_label,
+        split=dataset.split,
+        dataset=dataset.name,
+        protocol=scored.protocol.name,
+        model=model.name,
+        videos=tuple(example.video for example in dataset.examples),
+        groups=tuple(example.group for example in dataset.examples),
+        moments_NTK=scored.moments_NTK,
+        provenance={
+            **sums,
+            "modality": model.spec.modality,
+            "list_sha256": fingerprint(dataset),
+            "combine": scored.protocol.combine,
+            "protocol_text": scored.protocol.describe(),
+            "precision": scored.precision,
+            "device": scored.device,
+        },
+    )
+    return write_scores(path, made)
 
 
 @contextmanager

@@ -54,15 +54,14 @@ class ScoredDataset:
     """The scores of a dataset's examples in its order, and how they came about.
 
     scores_NK: float64 in [0, 1] (softmax; sigmoid for several labels), NaN where an example could not be
-    scored. logits_NK: mean logits over the views, NaN likewise. num_views_N: views that were scored. hits_N: how many of them had the label as their best class;
-    first_hit_N: whether the first had (both 0 without one label). moments_NTK: scores of each moment, for
-    dense protocols. failures: what was not scored, and why. damaged: indices of examples with damaged
+    scored. logits_NK: the mean of its views' logits; None where only scores are known. num_views_N: views
+    that were scored. hits_N: how many of them had the label as their best class; first_hit_N: whether the
+    first had (both 0 without one label). moments_NTK: scores of each moment, for dense protocols. failures: what was not scored, and why. damaged: indices of examples with damaged
     frames or a file that ends early, which were scored. absent: those that lack a modality, which went in
     as zeros. seconds: of reading and scoring. peak_memory: bytes.
     """
 
     scores_NK: Floats
-    logits_NK: Floats
     protocol: EvaluationProtocol
     num_views_N: NDArray[np.int64]
     hits_N: NDArray[np.int64]
@@ -77,6 +76,7 @@ class ScoredDataset:
     device: str = "cpu"
     precision: str = "float32"
     moments_NTK: Floats | None = None
+    logits_NK: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.scores_NK)
@@ -380,7 +380,6 @@ class _Rows:
         )
         return ScoredDataset(
             self.scores_NK,
-            self.logits_NK,
             self.protocol,
             self.num_views_N,
             self.hits_N,
@@ -395,6 +394,7 @@ class _Rows:
             place.type,
             precision,
             self.moments_NTK,
+            self.logits_NK,
         )
 
 

@@ -24,7 +24,6 @@ import math
 import os
 import re
 import sys
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +36,7 @@ from vadis.metrics.charades import NUM_CLASSES, NUM_MOMENTS
 from vadis.metrics.classification import Floats
 from vadis.metrics.tubes import ActVideo, Tube
 from vadis.records import Dataset, Span
+from vadis.score_files import read_scores
 from vadis.scoring.files import ScoreFileError
 from vadis.video.write import part_file
 
@@ -357,24 +357,17 @@ def _writer(kind: str) -> Writer:
 
 
 def run_submission(scores: Path, kind: str, out: Path) -> int:
-    """`vadis score submission`: from the file of `vadis evaluate --scores`. Returns the exit code.
+    """`vadis score submission`: from the file of `vadis evaluate --save-scores`. Returns the exit code.
 
-    Raises ScoreFileError where the file is not one of those, or lacks what the kind needs.
+    Raises DataError where the file is not one of those, ScoreFileError where it lacks what the kind needs.
     """
     write = _writer(kind)
-    wanted = "moments_NTK" if kind == "charades_localize" else "scores_NK"
-    try:
-        with np.load(scores, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in ("ids", "class_names", wanted) if name in arrays}
-    except (ValueError, zipfile.BadZipFile, EOFError):
-        raise ScoreFileError(scores, 0, "this is no file of `vadis evaluate --scores`") from None
-    if "ids" not in found or "class_names" not in found:
-        raise ScoreFileError(scores, 0, "this is no file of `vadis evaluate --scores`: there are no ids")
-    if wanted not in found:
-        how = "evaluate with --protocol dense" if kind == "charades_localize" else "evaluate with --scores"
-        raise ScoreFileError(scores, 0, f"there are no {wanted} in it; {how}")
-    number = write(out, found["ids"].tolist(), found[wanted], found["class_names"].tolist())
-    left_out = len(found["ids"]) - number // (NUM_MOMENTS if kind == "charades_localize" else 1)
+    found = read_scores(scores)
+    wanted = found.moments_NTK if kind == "charades_localize" else found.scores_NK
+    if wanted is None:
+        raise ScoreFileError(scores, 0, "no scores of moments are in it; evaluate with --protocol dense")
+    number = write(out, found.names, wanted, found.class_names)
+    left_out = len(found) - number // (NUM_MOMENTS if kind == "charades_localize" else 1)
     sys.stderr.write(f"wrote {out}: {number:,} {'lines' if out.suffix != '.json' else 'videos'}")
     sys.stderr.write(f"; {left_out:,} videos without scores are left out\n" if left_out else "\n")
     return 0
