@@ -56,9 +56,10 @@ class ScoredDataset:
     scores_NK: float64 in [0, 1] (softmax; sigmoid for several labels), NaN where an example could not be
     scored. logits_NK: the mean of its views' logits; None where only scores are known. num_views_N: views
     that were scored. hits_N: how many of them had the label as their best class; first_hit_N: whether the
-    first had (both 0 without one label). moments_NTK: scores of each moment, for dense protocols. failures: what was not scored, and why. damaged: indices of examples with damaged
-    frames or a file that ends early, which were scored. absent: those that lack a modality, which went in
-    as zeros. seconds: of reading and scoring. peak_memory: bytes.
+    first had (both 0 without one label). moments_NTK: scores of each moment, for dense protocols. failures:
+    what was not scored, and why. damaged: indices of examples with damaged frames or a file that ends early,
+    which were scored. absent: those that lack a modality, which went in as zeros. seconds: of reading and
+    scoring. peak_memory: bytes.
     """
 
     scores_NK: Floats
