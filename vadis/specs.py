@@ -147,6 +147,10 @@ MMACTION2_SOUND = SoundSpec(
 """Of mmaction2's `build_audio_features.py`: lws' windows, librosa's bands, -80 to 20 dB onto 0 to 1."""
 
 
+STACKINGS = ("optical", "trajectory", "bidirectional")
+"""How flow fields may lie in a stack."""
+
+
 @dataclass(frozen=True)
 class ClipSpec:
     """What a model's input tensor is: everything needed to make it from a video.
@@ -165,6 +169,10 @@ class ClipSpec:
     (pixels / 20, in [-1, 1]), "warped_flow" (camera motion removed), "rgb_diff" (differences of successive
     frames), "audio" (pictures of `sound`: height is time, width the mel bands, T the number of pictures,
     `size` and `crop` do not matter), or "features" (T vectors of `stack` numbers; `size` and `crop` are 1).
+
+    `stacking` says how flow fields lie in a stack: "optical" one after another, "trajectory" as a point that
+    moves along meets them, "bidirectional" the second half forwards, then from the middle frame back through
+    the first half; `subtract_mean` takes its mean vector off each field first (`vadis.video.flow_stack`).
 
     A model of several modalities has one spec for each in `parts`, by the name of its tensor; its own
     modality is those names joined by "+", its other fields those of the first part, which sets the windows.
@@ -185,6 +193,8 @@ class ClipSpec:
     sampling: Literal["clip", "segments"] = "clip"
     test_frames: int | None = None
     sound: SoundSpec | None = None
+    stacking: Literal["optical", "trajectory", "bidirectional"] = "optical"
+    subtract_mean: bool = False
 
     def __post_init__(self) -> None:
         if min(self.num_frames, self.frame_stride, self.stack, self.test_frames or 1) < 1:
@@ -206,6 +216,13 @@ class ClipSpec:
             raise ValueError(f'sampling must be "clip" or "segments", got {self.sampling!r}')
         if (self.modality == "audio") != (self.sound is not None):
             raise ValueError(f'"audio", and nothing else, says its `sound`; {self.modality!r} does not fit')
+        if self.stacking not in STACKINGS:
+            raise ValueError(f"stacking must be one of {', '.join(STACKINGS)}, got {self.stacking!r}")
+        flow = self.parts or self.modality in ("flow", "warped_flow")
+        if not flow and (self.stacking != "optical" or self.subtract_mean):
+            raise ValueError(f"stacking and subtract_mean are of flow, not of {self.modality}")
+        if self.stacking == "bidirectional" and self.stack % 2:
+            raise ValueError(f"a bidirectional stack has two halves; {self.stack} fields cannot be halved")
         if self.parts and self.modality != "+".join(self.parts):
             raise ValueError(f"parts {', '.join(self.parts)} do not make the modality {self.modality!r}")
 

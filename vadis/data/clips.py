@@ -3,8 +3,9 @@
 A rule of `vadis.data.clip_rules` says which frames; the frames of one example are fetched in one pass, from
 the file, from a tar file that holds it, or from the cache of resized frames. Nothing is replaced: what
 cannot be read raises a VideoError, and a frame that the decoder marked as damaged is counted. A network that
-takes flow gets the flow pictures of the example instead, by the same rules, one that takes sound pictures of
-the sound about each moment; one that takes several gets all of them, of the same moments.
+takes flow gets the flow pictures of the example instead, by the same rules, or flow that is estimated on the
+way; one that takes sound pictures of the sound about each moment; one that takes several gets all of them, of
+the same moments.
 
 Legend: N clips, T frames, H W pixels, C channels, L frames or flow fields stacked as channels.
 """
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vadis.data.clip_rules import ClipRule, choose_frames, frame_length, interval_frames
+from vadis.data.flow_estimates import EstimatedFlow, tick
 from vadis.data.flow_pictures import FlowPictures
 from vadis.data.frame_cache import FrameCache, frame_key
 from vadis.data.reading import PLAIN, Reading
@@ -29,6 +31,7 @@ from vadis.records import Example, VideoError
 from vadis.specs import ClipSpec, SoundSpec
 from vadis.video.audio import read_mono
 from vadis.video.decode import Video
+from vadis.video.flow_stack import arrange_pixels
 from vadis.video.images import DEFAULT_RATE
 from vadis.video.sample import Indices
 from vadis.video.streams import picture_sounds
@@ -115,7 +118,7 @@ def read_parts(
             continue
         choose = _follower(first.times_T[first.indices_NT], leader, part)
         try:
-            found[name] = _read(example, part, _How(Path(root), choose, short_side, reading))
+            found[name] = _read(example, part, _How(Path(root), choose, short_side, reading, True))
         except VideoError as error:
             if reading.missing != "zero" or error.kind != "not_found":
                 raise
@@ -152,6 +155,7 @@ class _How:
     choose: Choose
     short_side: int | None
     reading: Reading
+    follows: bool = False  # the places of another part, rather than a rule
 
 
 def _follower(times_NT: NDArray[np.float64], leader: ClipSpec, part: ClipSpec) -> Choose:
@@ -242,14 +246,69 @@ def _stack(frames_THWC: NDArray[np.uint8], reach: int) -> NDArray[np.uint8]:
 
 def _read_flow(example: Example, spec: ClipSpec, how: _How) -> Clips:
     """Clips of flow fields: T times `spec.stack` successive ones, the last again past the end."""
+    method = how.reading.flow
+    both_ways = spec.stacking == "bidirectional"  # nobody stores flow back in time
+    if both_ways and method is None:
+        name, what = (
+            str(how.root / example.video),
+            "this network takes flow back in time, which is not stored",
+        )
+        raise VideoError("not_found", name, what, "estimate it on the way: --flow METHOD (docs/flow.md)")
+    if not both_ways:
+        try:
+            return _read_stored(example, spec, how)
+        except VideoError as error:
+            if method is None or error.kind != "not_found":
+                raise
+    return _read_estimated(example, spec, how, method or "")
+
+
+def _read_stored(example: Example, spec: ClipSpec, how: _How) -> Clips:
     pictures = FlowPictures(example, how.root, how.reading.limits)
-    by_time = spec.fps is not None
-    times_T = _flow_times(example, how.root, len(pictures), by_time, how.reading)
-    indices_NT = how.choose(times_T, pictures.name)
-    fields_NTL = _reached(indices_NT, spec, len(pictures))
-    read = [pictures.read(fields_TL, how.short_side) for fields_TL in fields_NTL]
-    damaged = set().union(*(fields for _, fields in read))
-    return Clips(tuple(pixels for pixels, _ in read), indices_NT, len(damaged), False, times_T)
+    times_T = _flow_times(example, how.root, len(pictures), spec.fps is not None, how.reading)
+    return _cut_flow(pictures, how.choose(times_T, pictures.name), times_T, spec, how.short_side)
+
+
+def _read_estimated(example: Example, spec: ClipSpec, how: _How, method: str) -> Clips:
+    source, name = find_source(how.root, example.video)
+    side = how.short_side or spec.size  # flow counts the pixels of the picture that goes on to be cut
+    with Video(source, short_side=side, limits=how.reading.limits, threads=how.reading.threads) as video:
+        clock_T, shown_T = tick(_times(video, example, source), example, spec)
+        fields = EstimatedFlow(
+            video,
+            shown_T,
+            method,
+            name=name,
+            warped=spec.modality == "warped_flow",
+            device=how.reading.device,
+        )
+        times_T = video.frame_times()[shown_T] if how.follows else clock_T
+        return _cut_flow(fields, how.choose(times_T[:-1], name), clock_T[:-1], spec, side)
+
+
+def _cut_flow(
+    source: FlowPictures | EstimatedFlow,
+    indices_NT: Indices,
+    times_T: NDArray[np.float64],
+    spec: ClipSpec,
+    short_side: int | None,
+) -> Clips:
+    """All stacks of all clips in one reading, laid out as the spec says."""
+    fields_NTL = _reached(indices_NT, spec, len(source))
+    fields_PL = fields_NTL.reshape(-1, spec.stack)
+    pixels_PHWC, damaged = source.read(fields_PL, short_side)
+    if spec.stacking != "optical" or spec.subtract_mean:
+        back_PHWC = None
+        if isinstance(source, EstimatedFlow) and spec.stacking == "bidirectional":
+            back_PHWC, _ = source.read(fields_PL, short_side, backward=True)
+        pixels_PHWC = np.stack(
+            [
+                arrange_pixels(stack_HWC, spec, None if back_PHWC is None else back_PHWC[place])
+                for place, stack_HWC in enumerate(pixels_PHWC)
+            ]
+        )
+    clips = tuple(np.split(pixels_PHWC, len(indices_NT)))
+    return Clips(clips, indices_NT, len(damaged), False, times_T)
 
 
 def _flow_times(

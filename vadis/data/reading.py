@@ -37,6 +37,13 @@ class Reading:
     def __post_init__(self) -> None:
         if self.missing not in ("error", "zero"):
             raise ValueError(f'missing must be "error" or "zero", not {self.missing!r}')
+        if self.flow is not None:
+            from vadis.video.flow import METHODS
+
+            if self.flow not in METHODS:
+                raise ValueError(
+                    f"{self.flow!r} is no method of optical flow; there are {', '.join(METHODS)}"
+                )
 
 
 PLAIN = Reading()
