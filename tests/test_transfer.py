@@ -292,6 +292,19 @@ def test_pretraining_first_and_sums_and_controls(target: Path, tmp_path: Path) -
     assert rows[-1]["architecture"] == "r3d_18+r2d_18"
     with pytest.raises(DataError, match="in the test part"):
         Study(target, replace(grid, splits=(2,)), tmp_path / "leak", setup, source=target).run()
+    apart = Study(
+        target,
+        Grid(models=("r3d_18",), modes=("fixed",), pretrain=("100%",)),
+        tmp_path / "apart",
+        setup,
+        source=target,
+        classes=("s*",),
+        source_classes=("left", "right"),
+    )
+    (row,) = apart.run()
+    assert row["num_test"] == 6
+    assert apart.split(1).test.name == "shapes (6 of 25 classes)"
+    assert len(apart.source_set.class_names) == 2
     frozen = Grid(models=("r3d_18",), modes=("original", "fixed"), controls=("random", "frozen", "labels"))
     with pytest.raises(ValueError, match="noise"):
         Study(target, frozen, tmp_path / "none", setup).run()
@@ -329,6 +342,10 @@ def test_a_study_says_what_does_not_fit(target: Path, tmp_path: Path) -> None:
         Study(target, Grid(), tmp_path, keep="some")
     with pytest.raises(ValueError, match="--pretrain"):
         Study(target, Grid(pretrain=("10%",)), tmp_path)
+    with pytest.raises(ValueError, match="--pretrain"):
+        Study(target, Grid(), tmp_path, source_classes=("walk",))
+    code, _ = run_cli(target, "--classes", "walk", "--init", "r3d_18", "--out", tmp_path)
+    assert code == 2
 
 
 @pytest.mark.slow

@@ -126,6 +126,9 @@ def test_converted_and_packed(folder: Path, tmp_path: Path) -> None:
     assert run("convert", folder, tmp_path / "list.jsonl")[0] == 0
     assert run("convert", tmp_path / "list.jsonl", tmp_path / "again")[0] == 0
     assert (tmp_path / "again/walk/walk3.mp4").read_bytes() == (folder / "walk/walk3.mp4").read_bytes()
+    assert run("convert", folder, tmp_path / "walks.jsonl", "--classes", "w*")[0] == 0
+    assert open_dataset(tmp_path / "walks.jsonl").class_names == ("walk",)
+    assert run("convert", folder, tmp_path / "none.jsonl", "--classes", "swim")[0] == 2
     code, said = run("shard", tmp_path / "list.jsonl", "--out", tmp_path / "shards")
     assert (code, said) == (0, f"{tmp_path / 'shards/list.jsonl'}\n")
     assert run("check", tmp_path / "shards", "--out", tmp_path / "m.jsonl") == (

@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vadis.data.checking import STATUSES, Checked, check_videos, read_manifest
+from vadis.data.class_choice import choose_classes, parse_classes
 from vadis.data.leaks import find_leaks
 from vadis.data.likeness import find_alike
 from vadis.data.listing import what_is_lost, write_class_folders, write_list
@@ -230,9 +231,14 @@ def run_stats(
     return 0
 
 
-def run_convert(path: Path, out: Path, name: str | None = None, split: str | None = None) -> int:
-    """Write a dataset as a list (.jsonl, .csv, .txt), or, without an ending, as class folders; returns 0."""
-    dataset = open_dataset(path, name, split)
+def run_convert(
+    path: Path, out: Path, name: str | None = None, split: str | None = None, classes: str = ""
+) -> int:
+    """Write a dataset as a list (.jsonl, .csv, .txt), or, without an ending, as class folders; returns 0.
+
+    classes: only these, as `parse_classes` takes them; empty for all.
+    """
+    dataset = choose_classes(open_dataset(path, name, split), parse_classes(classes))
     print(write_list(out, dataset) if out.suffix else write_class_folders(dataset, out))
     if lost := what_is_lost(dataset, out.suffix):
         print(f"note: {out.name} does not hold {lost}; a .jsonl list does", file=sys.stderr)

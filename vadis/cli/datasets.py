@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from vadis.cli.options import DATA_HELP, AsOption, DataArgument, JsonOption, QuietOption, SplitOption
+from vadis.cli.options import (
+    DATA_HELP,
+    AsOption,
+    ClassesOption,
+    DataArgument,
+    JsonOption,
+    QuietOption,
+    SplitOption,
+)
 from vadis.cli.running import asked_to_stop, finish
 
 data_app = typer.Typer(help="Datasets: read, check, split and make them.", no_args_is_help=True)
@@ -172,11 +180,12 @@ def data_convert(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="FILE.jsonl, .csv, .txt, or a folder.")],
     name: AsOption = None,
     split: SplitOption = None,
+    classes: ClassesOption = "",
 ) -> None:
     """Write a dataset as a list, as the common toolkits' `video label`, or as class folders."""
     from vadis.upkeep import run_convert
 
-    finish(run_convert, path, out, name, split)
+    finish(run_convert, path, out, name, split, classes)
 
 
 @data_app.command("shard")

@@ -40,6 +40,12 @@ MODEL_HELP = "Published weights (`vadis weights list`) or a .safetensors file of
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 DATA_HELP = "A dataset in its official layout, class folders, a list, or shards (docs/datasets.md)."
 DataArgument = Annotated[Path, typer.Argument(metavar="DATA", help=DATA_HELP)]
+ClassesOption = Annotated[
+    str,
+    typer.Option(
+        "--classes", metavar="A,B*", help="Only these classes: names, patterns, or a .txt file of them."
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 AsOption = Annotated[
     str | None, typer.Option("--as", metavar="NAME", help="How to read it, where two ways are possible.")

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from vadis.cli.options import DATA_HELP, AsOption, Device, JsonOption, Precision, QuietOption, SplitOption
+from vadis.cli.options import (
+    DATA_HELP,
+    AsOption,
+    ClassesOption,
+    Device,
+    JsonOption,
+    Precision,
+    QuietOption,
+    SplitOption,
+)
 from vadis.cli.running import asked_to_stop, finish
 
 recipes_app = typer.Typer(help="How networks are trained: list the recipes, show one.", no_args_is_help=True)
@@ -39,6 +48,11 @@ def transfer(
     pretrain_examples: Annotated[
         str, typer.Option(metavar="10%,100%", help="Parts of SOURCE, a network for each.")
     ] = "100%",
+    classes: ClassesOption = "",
+    pretrain_classes: Annotated[
+        str,
+        typer.Option(metavar="A,B*", help="The same for SOURCE: ten classes to learn, five to transfer to."),
+    ] = "",
     controls: Annotated[
         str, typer.Option(help="Also with: frozen, shuffled (frames), random (weights), labels (shuffled).")
     ] = "",
@@ -89,6 +103,8 @@ def transfer(
             seeds=seeds,
             pretrain=pretrain,
             pretrain_examples=pretrain_examples,
+            classes=classes,
+            pretrain_classes=pretrain_classes,
             controls=controls,
             out=out,
             name=name,

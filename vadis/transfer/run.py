@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from vadis.data.class_choice import parse_classes
 from vadis.feature_store import default_cache_folder
 from vadis.fetching import fetch_if_missing
 from vadis.progress import open_bars
@@ -50,13 +51,16 @@ def make_study(
     controls: str = "",
     name: str | None = None,
     keep: str = "main",
+    classes: str = "",
+    pretrain_classes: str = "",
     cache_folder: str | Path | None = None,
     **setup: Any,
 ) -> Study:
     """A study from words as the command line takes them, lists separated by commas.
 
-    controls are run beside the study itself. cache_folder: of features (None: the user's own). setup: fields
-    of `Setup`. Raises ValueError for what there is not.
+    controls are run beside the study itself. classes, pretrain_classes: names and patterns, of the target and
+    of the source of pre-training (`vadis.data.class_choice`); empty for all. cache_folder: of features (None:
+    the user's own). setup: fields of `Setup`. Raises ValueError for what there is not.
     """
     if not all(split.strip().isdecimal() and int(split) > 0 for split in splits.split(",")):
         raise ValueError(f"splits are numbers from 1, such as 1,2,3, not {splits!r}")
@@ -71,7 +75,15 @@ def make_study(
     )
     folder = default_cache_folder() if cache_folder is None else Path(cache_folder)
     return Study(
-        data, grid, Path(out), Setup(**setup, cache_folder=str(folder)), name=name, source=pretrain, keep=keep
+        data,
+        grid,
+        Path(out),
+        Setup(**setup, cache_folder=str(folder)),
+        name=name,
+        source=pretrain,
+        keep=keep,
+        classes=parse_classes(classes),
+        source_classes=parse_classes(pretrain_classes),
     )
 
 

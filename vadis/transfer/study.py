@@ -12,13 +12,14 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vadis.data.class_choice import choose_classes
 from vadis.data.clip_rules import ClipRule
 from vadis.data.loader import fingerprint
 from vadis.data.parts import list_split_pairs, open_parts
@@ -61,11 +62,19 @@ class Split:
     note: str
 
 
-def open_split(path: str | Path, name: str | None, number: int) -> Split:
+def open_split(path: str | Path, name: str | None, number: int, classes: Sequence[str] = ()) -> Split:
     """An official split by its number (1, 2, 3); of data without splits, a part held out by that seed.
 
-    Raises DataError where there is no such split, or its test part has no labels.
+    classes: as `choose_classes` takes them. Raises DataError where there is no such split, or its test part
+    has no labels.
     """
+    split = _open_whole(path, name, number)
+    train, test = choose_classes(split.train, classes), choose_classes(split.test, classes)
+    note = f"{split.note}; {', '.join(train.class_names)} only" if classes else split.note
+    return Split(train, test, note)
+
+
+def _open_whole(path: str | Path, name: str | None, number: int) -> Split:
     pairs = list_split_pairs(path, name)
     if not pairs:
         parts = open_parts(path, name, validation=0.3, seed=number)
@@ -83,9 +92,10 @@ def open_split(path: str | Path, name: str | None, number: int) -> Split:
 class Study:
     """A grid on a target, in a folder. `run` gives the rows of all runs that are finished.
 
-    data, name: as `vadis.data.scan.open_dataset` takes them. source: the dataset of pre-training. keep:
-    "main" writes the networks of runs on the most examples, of the first seed and without control; "all" of
-    all; "none" of none.
+    data, name: as `vadis.data.scan.open_dataset` takes them. source: the dataset of pre-training. classes,
+    source_classes: some of their classes, as `choose_classes` takes them; empty for all. keep: "main" writes
+    the networks of runs on the most examples, of the first seed and without control; "all" of all; "none" of
+    none.
     """
 
     data: str | Path
@@ -96,19 +106,23 @@ class Study:
     source: str | Path | None = None
     source_name: str | None = None
     keep: str = "main"
+    classes: tuple[str, ...] = ()
+    source_classes: tuple[str, ...] = ()
     _splits: dict[int, Split] = field(default_factory=dict)
     _source: Dataset | None = None
 
     def __post_init__(self) -> None:
         if self.grid.pretrain and self.source is None:
             raise ValueError("--pretrain-examples says how much of a source: name it with --pretrain")
+        if self.source_classes and self.source is None:
+            raise ValueError("--pretrain-classes are those of a source: name it with --pretrain")
         if self.keep not in ("main", "all", "none"):
             raise ValueError(f'keep must be "main", "all" or "none", not {self.keep!r}')
 
     def split(self, number: int) -> Split:
         """A split of the target, opened once."""
         if number not in self._splits:
-            self._splits[number] = open_split(self.data, self.name, number)
+            self._splits[number] = open_split(self.data, self.name, number, self.classes)
         return self._splits[number]
 
     @property
@@ -117,7 +131,8 @@ class Study:
         if self._source is None:
             if self.source is None:
                 raise ValueError("this study has no source")
-            self._source = open_parts(self.source, self.source_name, validation=0).train
+            train = open_parts(self.source, self.source_name, validation=0).train
+            self._source = choose_classes(train, self.source_classes)
             source_files = _files(self._source)
             for number in self.grid.splits:
                 shared = source_files & _files(self.split(number).test)
