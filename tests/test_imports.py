@@ -20,7 +20,7 @@ LEVELS = [
     "packages",
     "config video metrics models",
     "data recipes folding parity score_files",
-    "openvino_engine linear",
+    "openvino_engine linear alignment",
     "windows fetching engines fusion formats feature_layers feature_store",
     "extractor",
     "prediction features evaluation explain exporting scoring",

@@ -7,6 +7,7 @@
 | `ava.py` | frame mAP at IoU 0.5, by three rules | ActivityNet's, PySlowFast's and MMAction2's scripts |
 | `activitynet.py` | temporal mAP, untrimmed mAP and hit@k, AR-AN of proposals | ActivityNet's `eval_*.py` |
 | `tubes.py` | frame and video mAP, linking of tubelets | ACT-detector; the UCF101-24 script of Singh et al. |
+| `resampling.py` | how sure a gain on the same videos is | none: the bootstrap in pairs |
 
 Sorting is stable everywhere; what happens to equal scores is said at each function. The readers of the
 official files and the commands are in `vadis/scoring`, the rules in words in `docs/scores.md`.
