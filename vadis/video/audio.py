@@ -1,23 +1,30 @@
 """The sound of a video, as samples on the same clock as its frames.
 
-Sound is decoded as it is asked for, so a file of any length needs little memory. Gaps in the timestamps
-(a stream that starts late, packets that are lost or damaged) become silence, so that what is heard
-stays beside what is seen.
+    wave_S = read_mono("film.mp4", 2.0, 16_000, 16_000)    # the second from 2.0 s on, mono, at 16 kHz
+    for track in list_tracks("film.mkv"): print(track)     # two languages, say: track=1 takes the second
+
+Sound is decoded as it is asked for, so a file of any length needs little memory. Time 0 is that of the
+frames: the start of the earliest stream, as players count. Gaps in the timestamps (a stream that starts late,
+packets that are lost or damaged) become silence, so that what is heard stays beside what is seen.
+
+Mono is the mean of all channels, as VGGish and librosa take it. FFmpeg's own way down weighs the middle and
+the rear ones, leaves out the bass and adds up to 3 dB; it is used only for copies that people listen to.
+
+Legend: S samples, C channels, N samples of a piece.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Generator, Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import cast
 
 import av
 import numpy as np
 
 from vadis.records import Limits
-from vadis.video.source import Source, VideoPath
+from vadis.video.source import Budget, Source, VideoPath, has_decoder, is_folder
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +33,33 @@ AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000
 
 PREROLL_SECONDS = 0.25  # a lapped codec needs the block before the first one that is wanted
 JITTER_SECONDS = 0.03  # a smaller jump in the timestamps is rounding (Matroska: 1 ms), not a gap
+
+
+@dataclass(frozen=True)
+class Track:
+    """One sound track, as its container describes it; `number` counts the tracks of the file from 0.
+
+    `codec` is "unknown" where this FFmpeg cannot decode it. `sample_rate` is in Hz. `start_seconds` and
+    `duration_seconds` are on the clock of the frames (0: the earliest stream of the file), None where the
+    container does not say; `offset_seconds` is how much later than the first frame it begins.
+    """
+
+    number: int
+    codec: str
+    sample_rate: int
+    channels: int
+    layout: str
+    start_seconds: float | None
+    duration_seconds: float | None
+    offset_seconds: float | None
+    language: str | None
+    title: str | None
+    default: bool
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be decoded here."""
+        return self.codec != "unknown" and min(self.sample_rate, self.channels) > 0
 
 
 class Sound:
@@ -42,13 +76,16 @@ class Sound:
         start_seconds: float,
         end_seconds: float | None,
         sample_rate: int | None = None,
+        mono: bool = False,
     ) -> None:
         self.sample_rate = sample_rate or (stream.rate if stream.rate in AAC_RATES else 48_000)
-        self.channels = min(stream.channels, 2)
+        self.channels = 1 if mono else min(stream.channels, 2)
         self.layout = "mono" if self.channels == 1 else "stereo"
         self.num_damaged = 0
         self._source = source
         self._stream = stream
+        self._mono = mono
+        self._budget = Budget(source.name, source.limits.wall_seconds)
         self._start_seconds = start_seconds
         self._origin_seconds = float(source.origin)
         self._samples_left = (
@@ -63,7 +100,9 @@ class Sound:
             num_samples = min(num_samples, self._samples_left)
         pieces, have = [self._kept_CN], self._kept_CN.shape[1]
         while have < num_samples:
-            piece_CN = next(self._pieces, None)
+            with self._budget:
+                piece_CN = next(self._pieces, None)
+            self._budget.check()
             if piece_CN is None:
                 break
             pieces.append(piece_CN)
@@ -91,7 +130,10 @@ class Sound:
         self._source.close()
 
     def _decode(self) -> Iterator[av.AudioFrame]:
-        """Every frame as planar float32 at our rate and layout, damaged packets left out."""
+        """Every frame as planar float32 at our rate and layout, damaged packets left out.
+
+        Where the mean of the channels is wanted, they stay apart here.
+        """
         resampler, shape = None, None
         for packet in self._packets():
             try:
@@ -102,7 +144,10 @@ class Sound:
             for frame in cast("list[av.AudioFrame]", frames):
                 now = (frame.format.name, frame.layout.name, frame.sample_rate)
                 if resampler is None or now != shape:
-                    resampler = av.AudioResampler("fltp", self.layout, self.sample_rate)
+                    if resampler is not None:
+                        yield from resampler.resample(None)
+                    layout = frame.layout if self._mono else self.layout
+                    resampler = av.AudioResampler("fltp", layout, self.sample_rate)
                     shape = now
                 yield from resampler.resample(frame)
         if resampler is not None:
@@ -119,6 +164,8 @@ class Sound:
         position, jitter = 0, round(JITTER_SECONDS * self.sample_rate)
         for frame in self._decode():
             samples_CN = frame.to_ndarray()
+            if self._mono:
+                samples_CN = samples_CN.mean(axis=0, keepdims=True)
             if frame.pts is not None and frame.time_base is not None:
                 seconds = float(frame.pts * frame.time_base) - self._origin_seconds - self._start_seconds
                 at = round(seconds * self.sample_rate)
@@ -163,24 +210,78 @@ class HeldSound:
         """Nothing is open; here so that it can be used as a `Sound`."""
 
 
+def list_tracks(path: VideoPath, *, limits: Limits = Limits()) -> tuple[Track, ...]:  # noqa: B008
+    """The sound tracks of a file, also those that cannot be decoded; none of a folder of images.
+
+    Raises VideoError where the file cannot be opened.
+    """
+    if is_folder(path):
+        return ()
+    source = Source(path, limits)
+    try:
+        first = source.stream.start_time
+        first_seconds = None if first is None else float(first * source.time_base)
+        return tuple(
+            _describe(stream, number, float(source.origin), first_seconds)
+            for number, stream in enumerate(source.container.streams.audio)
+        )
+    finally:
+        source.close()
+
+
+def _describe(
+    stream: av.audio.stream.AudioStream, number: int, origin_seconds: float, first_seconds: float | None
+) -> Track:
+    """What the container says of one track. first_seconds: the first frame's, on the file's own clock."""
+    known = has_decoder(stream)
+    start = duration = offset = None
+    if stream.start_time is not None and stream.time_base:
+        start = float(stream.start_time * stream.time_base)
+        offset = None if first_seconds is None else start - first_seconds
+        start -= origin_seconds
+    if stream.duration and stream.time_base:
+        duration = float(stream.duration * stream.time_base)
+    return Track(
+        number,
+        stream.codec_context.name if known else "unknown",
+        (stream.codec_context.sample_rate or 0) if known else 0,
+        (stream.codec_context.channels or 0) if known else 0,
+        stream.codec_context.layout.name if known else "unknown",
+        start,
+        duration,
+        offset,
+        stream.metadata.get("language"),
+        stream.metadata.get("title"),
+        bool(int(stream.disposition) & int(av.stream.Disposition.default)),
+    )
+
+
 def open_sound(
     path: VideoPath,
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
     *,
     sample_rate: int | None = None,
+    track: int | None = None,
+    mono: bool = False,
     limits: Limits = Limits(),  # noqa: B008
 ) -> Sound | None:
     """The sound between two times in seconds (None: to the end), or None where there is none to be had.
 
-    sample_rate: in Hz, that it is resampled to (None: its own, or one that AAC can hold). None is given
-    where the file has no audio stream, and where none of it can be decoded: a picture without sound is
-    worth more than an error. Raises VideoError where the file itself cannot be opened.
+    sample_rate: in Hz, that it is resampled to (None: its own, or one that AAC can hold). track: its number
+    (`list_tracks`); None takes the one that the file marks as its default, else the first that can be
+    decoded. mono: one channel, the mean of all. None is given where the file has no sound track, and where
+    none of it can be decoded: a picture without sound is worth more than an error. Raises VideoError where
+    the file itself cannot be opened, ValueError for a track that a file with sound does not have.
     """
-    if isinstance(path, str | os.PathLike) and Path(path).is_dir():
+    if is_folder(path):
         return None  # numbered images
     source = Source(path, limits)
-    stream = next((stream for stream in source.container.streams.audio if _is_usable(stream)), None)
+    try:
+        stream = _choose_track(source, track)
+    except ValueError:
+        source.close()
+        raise
     if stream is None or not source.seekable:
         source.close()
         return None
@@ -190,7 +291,7 @@ def open_sound(
         if start_seconds > PREROLL_SECONDS:
             target = float(source.origin) + start_seconds - PREROLL_SECONDS
             source.container.seek(round(target / (stream.time_base or 1)), stream=stream)
-        sound = Sound(source, stream, start_seconds, end_seconds, sample_rate)
+        sound = Sound(source, stream, start_seconds, end_seconds, sample_rate, mono)
         sound.peek()
     except (av.FFmpegError, ValueError, OSError) as error:
         log.warning("%s: its sound cannot be decoded (%s); the pictures go without", source.name, error)
@@ -199,27 +300,47 @@ def open_sound(
     return sound
 
 
+def _choose_track(source: Source, number: int | None) -> av.audio.stream.AudioStream | None:
+    """The track of a number, or the default one; None where there is none, or none that can be decoded."""
+    streams = source.container.streams.audio
+    if number is not None:
+        if streams and not 0 <= number < len(streams):
+            have = "one sound track, 0" if len(streams) == 1 else f"sound tracks 0 to {len(streams) - 1}"
+            raise ValueError(f"{source.name} has {have}; there is no track {number}")
+        return streams[number] if streams and _is_usable(streams[number]) else None
+    usable = [stream for stream in streams if _is_usable(stream)]
+    marked = [stream for stream in usable if int(stream.disposition) & int(av.stream.Disposition.default)]
+    return next(iter([*marked, *usable]), None)
+
+
 def read_mono(
     path: VideoPath,
     start_seconds: float,
     num_samples: int,
     sample_rate: int,
     *,
+    track: int | None = None,
     limits: Limits = Limits(),  # noqa: B008
 ) -> np.ndarray | None:
     """A waveform of just so many samples from a time in seconds on: wave_S, float32 in [-1, 1], mono.
 
-    Two channels are averaged. sample_rate: in Hz. Silence stands before the beginning (the time may be
-    negative), in gaps and after the end. None where the file has no sound that can be decoded. Raises
-    VideoError where it cannot be opened.
+    All channels are averaged. sample_rate: in Hz. track: as for `open_sound`. Silence stands before the
+    beginning (the time may be negative), in gaps and after the end. None where the file has no sound that
+    can be decoded. Raises VideoError where it cannot be opened, ValueError for a track that is not there.
     """
+    if sample_rate < 1 or num_samples < 0:
+        raise ValueError(
+            f"sound has at least 1 sample a second and no fewer than 0 samples, got {sample_rate} and "
+            f"{num_samples}"
+        )
     before = min(num_samples, max(0, round(-start_seconds * sample_rate)))
-    sound = open_sound(path, max(0.0, start_seconds), sample_rate=sample_rate, limits=limits)
+    sound = open_sound(
+        path, max(0.0, start_seconds), sample_rate=sample_rate, track=track, mono=True, limits=limits
+    )
     if sound is None:
         return None
     try:
-        # FFmpeg's own way from two channels to one adds 3 dB; the field's mean is wanted
-        heard_S = sound.read(num_samples - before).mean(axis=0)
+        heard_S = sound.read(num_samples - before)[0]
     finally:
         sound.close()
     return np.pad(heard_S, (before, num_samples - before - len(heard_S)))
