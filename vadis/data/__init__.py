@@ -37,6 +37,7 @@ from vadis.data import (
     ucf101_24,
 )
 from vadis.data.files import find_annotation
+from vadis.data.flow_stores import attach_flow
 from vadis.data.rows import read_table, to_label
 from vadis.records import Dataset
 
@@ -139,6 +140,7 @@ def read_dataset(
     if split not in splits:
         raise ValueError(f"{name} has the splits {', '.join(splits)}, not {split!r}")
     dataset: Dataset = known.module.read(root, split, videos=videos, **{**known.options, **options})
+    dataset = attach_flow(dataset)
     groups = read_class_groups(root if root.is_dir() else root.parent, dataset)
     return replace(dataset, class_groups={**dataset.class_groups, **groups}) if groups else dataset
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from vadis.data.rows import Notes, read_lines
 from vadis.records import DataError, Dataset
-from vadis.video.find import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from vadis.video.find import FLOW_MANIFEST, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 ANNOTATION_FOLDERS = ("", "annotations", "annotation", "labels", "lists", "splits")
 """Where annotation files are looked for, beside the folders that a dataset's own archives make."""
@@ -130,7 +130,8 @@ def is_folder_name(video: str) -> bool:
 def walk_videos(root: Path) -> Iterator[tuple[str, bool]]:
     """Every video below the root, relative to it with `/`: (file, False) or (folder of frames, True).
 
-    Links are followed, each folder is entered once; hidden entries are passed over. Sorted within a folder.
+    Links are followed, each folder is entered once; hidden entries and stored flow (`vadis flow`) are passed
+    over. Sorted within a folder.
     """
     seen: set[str] = set()
     waiting = [""]
@@ -145,6 +146,8 @@ def walk_videos(root: Path) -> Iterator[tuple[str, bool]]:
             with os.scandir(place) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
         except OSError:
+            continue
+        if any(entry.name == FLOW_MANIFEST for entry in listed):
             continue
         inside = []
         for entry in listed:
@@ -200,7 +203,8 @@ class Media:
         """Patterns of the flow pictures that belong to a video: (x, y), one that holds both, or none.
 
         Known: `flow_x_00001.jpg` beside the frames; folders of the same name below a folder called flow
-        (`tvl1_flow/u/NAME`, `flow/NAME/NAME-000001x.jpg`, `FlowBrox04/CLASS/NAME`).
+        (`tvl1_flow/u/NAME`, `flow/NAME/NAME-000001x.jpg`, `flow/NAME/flow_x_00001.jpg`,
+        `FlowBrox04/CLASS/NAME`). What `vadis flow` wrote is found elsewhere (`vadis.data.flow_stores`).
         """
         self._index()
         is_folder = is_folder_name(video)
@@ -218,6 +222,9 @@ class Media:
         lowest = min(path.name for path in (self.root / folders[0]).iterdir())
         if match := re.search(r"\dx(\.\w+)$", lowest):
             return f"{folders[0]}/*x{match[1]}", f"{folders[0]}/*y{match[1]}"
+        if match := re.fullmatch(r"(flow_)?x_?\d+(\.\w+)", lowest):
+            kind = match[1] or ""
+            return f"{folders[0]}/{kind}x*{match[2]}", f"{folders[0]}/{kind}y*{match[2]}"
         return (f"{folders[0]}/*",)
 
     def _index(self) -> dict[str, list[tuple[bool, str]]]:

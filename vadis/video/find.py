@@ -20,6 +20,8 @@ VIDEO_SUFFIXES = frozenset({
 })
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # fmt: on
+FLOW_MANIFEST = "flow.jsonl"
+"""A folder with this file holds stored flow (`vadis flow`), and no videos."""
 
 
 def is_image_folder(folder: str | os.PathLike[str]) -> bool:
@@ -83,6 +85,9 @@ def _walk(folder: str) -> Iterator[str]:
         yield folder
         return
     for parent, folders, files in os.walk(folder):
+        if FLOW_MANIFEST in files:
+            folders.clear()
+            continue
         folders.sort()
         for name in list(folders):
             inner = os.path.join(parent, name)  # noqa: PTH118 - keeps the user's own spelling of the folder
