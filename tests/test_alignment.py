@@ -1,6 +1,7 @@
 """Streams come together by the names of their videos, or not at all; leaks are refused."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,13 +91,13 @@ def test_what_does_not_fit_is_refused() -> None:
 
 def test_leaks_are_refused() -> None:
     judged = align([make_stream((0, 1)), make_stream((2, 3))])
-    apart = {"first": 1000, "split": "val"}
+    apart: dict[str, Any] = {"first": 1000, "split": "val"}
     fit = align([make_stream((0, 1), **apart), make_stream((2, 3), **apart)])
     assert check_leak(fit, judged) == ""
-    overlap = {"first": 60, "split": "val"}
+    overlap: dict[str, Any] = {"first": 60, "split": "val"}
     with pytest.raises(ValueError, match=r"60 of the 120 videos that are judged .*v0060, v0061"):
         check_leak(align([make_stream((0, 1), **overlap), make_stream((2, 3), **overlap)]), judged)
-    test = {"first": 1000, "split": "test2"}
+    test: dict[str, Any] = {"first": 1000, "split": "test2"}
     with pytest.raises(ValueError, match="nothing is learnt from the split 'test2'"):
         check_leak(align([make_stream((0, 1), **test), make_stream((2, 3), **test)]), judged)
     later = align([make_stream(sees, first=3000, split="val") for sees in ((0, 1), (2, 3))])

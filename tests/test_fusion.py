@@ -166,7 +166,7 @@ def test_several_labels() -> None:
         return make_scores(
             [f"{split}{row}" for row in range(200)],
             list("abcd"),
-            [np.flatnonzero(row) for row in target_NK],
+            [np.flatnonzero(row).tolist() for row in target_NK],
             logits_NK=logits_NK,
             multi_label=True,
             split=split,

@@ -190,7 +190,12 @@ def extract_features(
         tuple(example.id for example in dataset.examples),
         tuple(example.video for example in dataset.examples),
         dataset.class_names,
-        extractor.provenance(str(views)),
+        {
+            **extractor.provenance(str(views)),
+            "dataset": dataset.name,
+            "split": dataset.split,
+            "multi_label": dataset.multi_label,
+        },
         failures,
     )
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from vadis.cli import datasets, figures, machine, networks, training, videos
+from vadis.cli import datasets, figures, fusion, machine, networks, training, videos
 from vadis.cli.running import asked_to_stop, remember_interrupt
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ VERBS = (
     figures.evaluate,
     training.ladder,
     figures.compare,
+    fusion.fuse,
     training.train,
 )
 for _name, _group in GROUPS.items():
