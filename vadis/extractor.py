@@ -90,7 +90,11 @@ class Extractor:
         """features_VD (a map: (V, D, T, H, W)) of views, uint8 RGB, already cut: pixels_VTCHW."""
         num_views, num_frames = pixels_VTCHW.shape[:2]
         clips = normalise(pixels_VTCHW.flatten(0, 1), self.spec)
-        clip_BCTHW = clips.unflatten(0, (num_views, num_frames)).transpose(1, 2).contiguous()
+        return self.run(clips.unflatten(0, (num_views, num_frames)).transpose(1, 2).contiguous())
+
+    def run(self, clip_BCTHW: Tensor) -> npt.NDArray[np.float32]:
+        """features_BD (or maps) of clips that are normalised already: clip_BCTHW, float32."""
+        num_views = len(clip_BCTHW)
         if self.sees is not None:
             clip_BCTHW = self.sees(clip_BCTHW)
         parts = []

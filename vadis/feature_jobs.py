@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from vadis.data import lists
+from vadis.data.reading import PLAIN, Reading
 from vadis.data.scan import open_dataset, recognise
 from vadis.extractor import Extractor
 from vadis.feature_layers import list_layers
@@ -62,6 +63,7 @@ class ExtractJob:
     workers: int = 2
     threads: int | None = None
     cache: bool = True
+    reading: Reading = PLAIN
     quiet: bool = False
     as_json: bool = False
     asked_to_stop: Callable[[], bool] = lambda: False
@@ -156,6 +158,7 @@ def _extract_dataset(
         protocol=protocol,
         cache_folder=default_cache_folder() if job.cache else None,
         workers=job.workers,
+        reading=job.reading,
         progress=show,
         extractor=extractor,
     )
@@ -201,6 +204,7 @@ def _extract_videos(
                 video,
                 window_seconds=job.window_seconds,
                 stride_seconds=job.stride_seconds,
+                reading=job.reading,
                 progress=show,
                 extractor=extractor,
             )

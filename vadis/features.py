@@ -33,7 +33,8 @@ from torch import Tensor
 from vadis.data.augment import Crops, cut_views
 from vadis.data.clip_rules import ClipRule
 from vadis.data.clips import find_source, read_clips
-from vadis.data.flow_pictures import find_pictures
+from vadis.data.flow_estimates import WindowFlow
+from vadis.data.flow_pictures import find_flow_files
 from vadis.data.reading import PLAIN, Reading
 from vadis.extractor import Extractor, Sees
 from vadis.feature_store import FeatureCache, FeatureSet, feature_key
@@ -41,6 +42,7 @@ from vadis.models import MODELS, VideoModel, create_model, weights
 from vadis.records import Dataset, Example, Failure, VideoError
 from vadis.specs import ClipSpec, adjust
 from vadis.video.decode import prefetch, stream_frames
+from vadis.video.streams import leader, make_inputs
 from vadis.video.transform import FLOW, resize_short_side
 from vadis.windows import Cut, cut_windows, is_plain, make_protocol, window_of
 
@@ -213,7 +215,8 @@ def _read(
     key = None
     if cache is not None:
         try:
-            key = feature_key(_source_of(example, Path(root), spec), example, settings)
+            source, way = _source_of(example, Path(root), spec, reading)
+            key = feature_key(source, example, settings + way)
             known = cache.get(key)
         except OSError:
             known = None  # opening the file will say what is wrong
@@ -233,11 +236,16 @@ def _read(
     return _Read(key, seconds_V2, pixels_VTCHW=torch.stack(cut))
 
 
-def _source_of(example: Example, root: Path, spec: ClipSpec) -> Path | bytes | list[Path]:
-    """What an example's pixels come from; flow has pictures of its own."""
-    if spec.modality in FLOW:
-        return [path for pattern in example.flow for path in find_pictures(root, pattern)]
-    return find_source(root, example.video)[0]
+def _source_of(
+    example: Example, root: Path, spec: ClipSpec, reading: Reading
+) -> tuple[Path | bytes | list[Path], str]:
+    """What an example's pixels come from, and in which way: flow has files of its own, or is estimated."""
+    if spec.modality not in FLOW:
+        return find_source(root, example.video)[0], ""
+    files = [path for pattern in example.flow for path in find_flow_files(root, pattern)]
+    if files and spec.stacking != "bidirectional":
+        return files, ""
+    return find_source(root, example.video)[0], f" flow by {reading.flow}"
 
 
 def _ahead(
@@ -291,25 +299,33 @@ def extract_windows(
     """Features along a video: features_ND and seconds_N2 of N windows, the last ending with the video.
 
     window_seconds: default the network's clip (64 frames at 25 Hz for I3D). stride_seconds: default one
-    window after another. A video shorter than a window repeats. Memory does not grow with the video.
-    progress: gets (seconds done, seconds in all or None). Other arguments: `extract_features`. Raises
-    VideoError.
+    window after another. A video shorter than a window repeats. Memory does not grow with the video. Flow is
+    estimated on the way, by the method that `reading` names. progress: gets (seconds done, seconds in all or
+    None). Other arguments: `extract_features`. Raises VideoError.
     """
     if extractor is None:
         extractor = Extractor(model, layer, spec=spec, device=device, precision=precision)
-    if not is_plain(extractor.spec):
+    ours = extractor.spec
+    if not is_plain(ours) and not (ours.modality in FLOW and reading.flow):
+        method = " (or flow, by --flow METHOD)" if ours.modality in FLOW else ""
         raise ValueError(
-            "features along a video are of networks that take RGB frames in a row; this one takes "
-            f"{extractor.spec.describe()}: extract them clip by clip, without windows"
+            f"features along a video are of networks that take RGB frames in a row{method}; this one takes "
+            f"{ours.describe()}: extract them clip by clip, without windows"
         )
     rule = make_protocol(
         extractor.spec, "windows", window_seconds, stride_seconds, extractor.model.min_frames
     )
     features, seconds = [], []
+    flow = WindowFlow(reading.flow, extractor.device) if reading.flow and not is_plain(ours) else None
     with prefetch(stream_frames(video, fps=rule.fps, short_side=rule.size, limits=reading.limits)) as stream:
-        for cuts in _in_batches(cut_windows(stream, rule), extractor.batch_size):
-            pixels = torch.from_numpy(np.stack([cut.frames_THWC for cut in cuts])).permute(0, 1, 4, 2, 3)
-            features.append(extractor(pixels))
+        shown = rule.fps or stream.info.frame_rate or 25.0
+        for cuts in _in_batches(cut_windows(stream, rule), 1 if flow else extractor.batch_size):
+            if flow is not None:
+                fields = flow.of(cuts[0].frames_THWC, cuts[0].first, ours, os.fspath(video))
+                features.append(extractor.run(leader(make_inputs(ours, {ours.modality: fields}, fps=shown))))
+            else:
+                pixels = np.stack([cut.frames_THWC for cut in cuts])
+                features.append(extractor(torch.from_numpy(pixels).permute(0, 1, 4, 2, 3)))
             for cut in cuts:
                 window = window_of(cut, (), rule, stream.start_seconds or 0.0, stream.info.frame_rate)
                 seconds.append((window.start_seconds, window.end_seconds))

@@ -23,6 +23,7 @@ from vadis.formats.table import spell_out
 from vadis.prediction import DEFAULT_MODEL, Predictor, cut_spans
 from vadis.progress import open_bars
 from vadis.records import STRANGER_LIMITS, Limits, Prediction, VideoError
+from vadis.stream_prediction import StreamPredictor, parse_streams
 from vadis.video.draw import draw_overlay, draw_timeline
 from vadis.video.find import find_videos
 
@@ -42,6 +43,7 @@ class UsageError(ValueError):
 class PredictJob:
     """One call of `vadis predict`; the fields are its options (times in seconds, sizes in pixels).
 
+    streams: "NAME=MODEL,..." instead of `model`, fused by `weights` ("1,1.5").
     asked_to_stop: whether Ctrl-C came, asked again and again, since the exception may have been swallowed.
     """
 
@@ -68,6 +70,8 @@ class PredictJob:
     workers: int = 2
     threads: int | None = None
     reading: Reading = PLAIN
+    streams: str | None = None
+    weights: str | None = None
     quiet: bool = False
     asked_to_stop: Callable[[], bool] = lambda: False
 
@@ -156,6 +160,8 @@ def _check_targets(job: PredictJob, videos: list[str]) -> None:
 
 
 def _load(job: PredictJob) -> Predictor:
+    if job.streams is not None:
+        return _load_streams(job, job.streams)
     fetch_if_missing(job.model, quiet=job.quiet)
     return Predictor(
         job.model,
@@ -163,6 +169,27 @@ def _load(job: PredictJob) -> Predictor:
         device=job.device,
         precision=job.precision,
         batch_size=job.batch_size,
+        threads=job.threads,
+        reading=job.reading,
+    )
+
+
+def _load_streams(job: PredictJob, text: str) -> StreamPredictor:
+    models = parse_streams(text)
+    for model in models.values():
+        fetch_if_missing(model, quiet=job.quiet)
+    weights = None
+    if job.weights is not None:
+        try:
+            weights = [float(word) for word in job.weights.split(",")]
+        except ValueError:
+            raise UsageError(f"--weights takes numbers such as 1,1.5, not {job.weights!r}") from None
+    return StreamPredictor(
+        models,
+        weights=weights,
+        engine=job.engine,
+        device=job.device,
+        precision=job.precision,
         threads=job.threads,
         reading=job.reading,
     )
@@ -278,7 +305,11 @@ def _say(console: Console, text: str, style: str = "") -> None:
 
 def _problems(prediction: Prediction) -> str:
     report = prediction.report
-    problems = []
+    problems = [
+        f"the stream {name} is left out: {each.error.message}"
+        for name, each in prediction.streams.items()
+        if each.error is not None
+    ]
     if report is not None and report.short:
         problems.append(f"ends early: {report.frames_decoded} of {report.frames_expected} frames")
     if report is not None and report.frames_corrupt:

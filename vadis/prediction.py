@@ -12,7 +12,6 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +19,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vadis.answers import Answers
+from vadis.data.flow_estimates import WindowFlow
 from vadis.data.reading import PLAIN, Reading
 from vadis.engines import Engine, create_engine
 from vadis.models import MODELS, VideoModel, create_model, weights
-from vadis.records import STRANGER_LIMITS, Failure, Limits, Prediction, VideoError, Window
+from vadis.records import STRANGER_LIMITS, Failure, Limits, Prediction, VideoError
 from vadis.specs import ClipSpec, at_test
 from vadis.video.audio import read_mono
 from vadis.video.decode import Stream, prefetch, stream_frames
 from vadis.video.sandbox import stream_frames_in_child
 from vadis.video.streams import make_inputs
+from vadis.video.transform import FLOW
 from vadis.video.write import cut_video, span_filename
 from vadis.windows import (
     Cut,
     Protocol,
     cut_windows,
-    find_spans,
     is_plain,
     make_protocol,
-    rank_labels,
     read_calibration,
-    window_of,
+    takes_flow,
 )
 
 log = logging.getLogger(__name__)
@@ -122,12 +122,15 @@ class Predictor:
 
         Raises ValueError for a model that takes what no video file holds, unless zeros may go in.
         """
-        lacking = _not_in_videos(self.spec)
+        lacking = _not_in_videos(self.spec, self.reading)
         if lacking and (self.reading.missing == "error" or len(lacking) == len(self.spec.parts or "1")):
             names = " and ".join(lacking)
             hint = ', or put zeros there by missing="zero"' if len(lacking) < len(self.spec.parts) else ""
+            flow = ""
+            if takes_flow(self.spec):
+                flow = "estimate flow on the way (--flow METHOD), "
             raise ValueError(
-                f"{self.name} takes {names}, which is not in a video file: give the arrays yourself "
+                f"{self.name} takes {names}, which is not in a video file: {flow}give the arrays yourself "
                 f"(vadis.video.streams.make_inputs), evaluate a dataset that has it{hint}"
             )
         return make_protocol(self.spec, protocol, window_seconds, stride_seconds, self.network.min_frames)
@@ -143,9 +146,28 @@ class Predictor:
         logits = logits_BK.numpy()
         return logits if self.temperature == 1 else logits / np.float32(self.temperature)
 
-    def _score_cut(self, cut: Cut, video: str, rate: float, limits: Limits) -> np.ndarray:
-        """logits_BK of one window of a video for a model that takes more than its frames."""
+    def score_window(
+        self,
+        cut: Cut,
+        video: str,
+        rate: float,
+        flow: WindowFlow | None = None,
+        limits: Limits = Limits(),  # noqa: B008
+    ) -> np.ndarray:
+        """logits_BK (B = 1) of one window of a video, whatever the model takes of it.
+
+        cut: with whole frames. rate: of them, in Hz. flow: of this video's windows, where they share some.
+        Raises VideoError("not_found") where the video lacks something.
+        """
         arrays: dict[str, np.ndarray] = {"rgb": cut.frames_THWC}
+        if self.reading.flow is not None:
+            flow = flow or WindowFlow(self.reading.flow, self.flow_device)
+            for part in self.spec.parts.values() or (self.spec,):
+                if part.modality in FLOW and part.modality not in arrays:
+                    lacks = len(cut.frames_THWC) < 2
+                    if lacks and self.reading.missing == "zero" and self.spec.parts:
+                        continue  # zeros go in
+                    arrays[part.modality] = flow.of(cut.frames_THWC, cut.first, part, video)
         sound = next((part.sound for part in self.spec.parts.values() or (self.spec,) if part.sound), None)
         if sound is not None:
             num_samples = max(1, round((cut.last_seconds - cut.first_seconds + 1 / rate) * sound.sample_rate))
@@ -156,6 +178,11 @@ class Predictor:
                 raise VideoError("not_found", video, "this video has no sound", "give one with a sound track")
         inputs = make_inputs(self.spec, arrays, fps=rate, missing=self.reading.missing)
         return self._calibrated(self.engine(inputs))
+
+    @property
+    def flow_device(self) -> str:
+        """Where flow is estimated on the way: where the model runs."""
+        return self.engine.device if self.reading.device == "cpu" else self.reading.device
 
     def __call__(self, video: str | os.PathLike[str], **options: Any) -> Prediction:
         """The same as `predict`."""
@@ -271,46 +298,34 @@ class Predictor:
     ) -> Prediction:
         if self._engine is None:
             self.prepare(protocol)
-        windows: list[Window] = []
-        total_K: np.ndarray | None = None
+        answers = Answers(
+            self.name,
+            self.weights_sha256,
+            self.class_names,
+            protocol,
+            top_k,
+            self.threshold if threshold is None else threshold,
+        )
+        flow = None
+        if self.reading.flow is not None and takes_flow(self.spec):
+            flow = WindowFlow(self.reading.flow, self.flow_device)
         for cuts in _in_batches(cut_windows(stream, protocol), self.batch_size if self._plain else 1):
             if self._plain:
                 logits_BK = self.score(np.stack([cut.frames_THWC for cut in cuts]))
             else:
                 shown = protocol.fps or stream.info.frame_rate or 25.0
-                logits_BK = self._score_cut(cuts[0], video, shown, limits or Limits())
-            total_K = logits_BK.sum(0, dtype=np.float64) + (0.0 if total_K is None else total_K)
+                logits_BK = self.score_window(cuts[0], video, shown, flow, limits or Limits())
             for cut, logits_K in zip(cuts, logits_BK, strict=True):
-                labels = rank_labels(logits_K, self.class_names, top_k)
-                rate = stream.info.frame_rate
-                windows.append(window_of(cut, labels, protocol, stream.start_seconds or 0.0, rate))
+                answers.add(cut, logits_K, stream)
             if progress is not None:
-                progress(windows[-1].end_seconds, stream.info.duration_seconds)
-        if total_K is None:
-            raise VideoError("empty", video, "not one frame could be decoded")
-        # windows last until their last frame stops being shown, and none lasts longer than the video
-        end = (stream.start_seconds or 0.0) + (stream.duration_seconds or 0.0)
-        windows = [replace(w, end_seconds=max(w.start_seconds, min(w.end_seconds, end))) for w in windows]
-        report = stream.report
-        return Prediction(
-            video=video,
-            model=self.name,
-            weights_sha256=self.weights_sha256,
-            protocol=protocol.describe(),
-            duration_seconds=stream.duration_seconds,
-            frames_expected=report.frames_expected,
-            frames_decoded=report.frames_decoded,
-            labels=rank_labels(total_K / len(windows), self.class_names, top_k),
-            windows=tuple(windows),
-            spans=find_spans(windows, self.threshold if threshold is None else threshold),
-            report=report,
-        )
+                progress(answers.windows[-1].end_seconds, stream.info.duration_seconds)
+        return answers.finish(video, stream)
 
 
-def _not_in_videos(spec: ClipSpec) -> list[str]:
-    """The modalities of a spec that no video file holds."""
-    parts = spec.parts.values() or (spec,)
-    return [part.modality for part in parts if part.modality not in ("rgb", "rgb_diff", "audio")]
+def _not_in_videos(spec: ClipSpec, reading: Reading) -> list[str]:
+    """The modalities of a spec that no video file holds, and that are not made of it on the way."""
+    held = {"rgb", "rgb_diff", "audio"} | (FLOW if reading.flow else set())
+    return [part.modality for part in spec.parts.values() or (spec,) if part.modality not in held]
 
 
 def _check_top_k(top_k: int) -> None:

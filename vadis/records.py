@@ -303,7 +303,9 @@ class Prediction:
 
     `labels` are best first. `frames_expected` and `frames_decoded` count source frames.
     `spans` are maximal runs of windows with the same best label at or above the threshold; where
-    there are none, the answer is "none of the known actions" and `labels` holds the best guess.
+    there are none, the answer is "none of the known actions" and `labels` holds the best guess. `streams`
+    are the answers of single streams, by name, where several were fused into this one; one that was left out
+    has an `error` that says why.
     """
 
     video: str
@@ -318,9 +320,18 @@ class Prediction:
     spans: tuple[Span, ...] = ()
     error: Failure | None = None
     report: DecodeReport | None = None
+    streams: Mapping[str, Prediction] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The stable JSON form: seconds as floats, labels as ids and names."""
+        """The stable JSON form: seconds as floats, labels as ids and names; `streams` where there are any."""
+        plain = self._to_dict()
+        if self.streams:
+            kept = ("model", "weights_sha256", "labels", "windows", "spans", "error")
+            streams = {name: each._to_dict() for name, each in self.streams.items()}
+            plain["streams"] = {name: {key: each[key] for key in kept} for name, each in streams.items()}
+        return plain
+
+    def _to_dict(self) -> dict[str, Any]:
 
         def label(item: LabelScore) -> dict[str, Any]:
             return {"label": item.label, "class_name": item.class_name, "score": item.score}

@@ -16,7 +16,7 @@ import numpy as np
 from vadis.records import LabelScore, Span, Window
 from vadis.specs import ClipSpec, at_test
 from vadis.video.frames import Frames
-from vadis.video.transform import centre_offset
+from vadis.video.transform import FLOW, centre_offset
 
 SEGMENTED_SECONDS = 10.0  # the window of networks that look at a few moments of it: a clip of Kinetics
 DEFAULT_THRESHOLD = 0.3  # the score of an answer, where the model was not calibrated
@@ -31,7 +31,8 @@ class Protocol:
     window ends with the video. `loop`: a video shorter than one window repeats until it fills it (as
     in Quo Vadis, sec. 2.5); otherwise it is scored at its own length, looped only up to `min_frames`.
     `sees`: what the model is given of a window, in words, where that is not simply its frames; the frames of
-    a window are whole then, and cut with the rest.
+    a window are whole then, and cut with the rest. `ahead`: frames beyond a window's end that come with it,
+    for flow from its last frame to the next.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Protocol:
     loop: bool = True
     min_frames: int = 1
     sees: str = ""
+    ahead: int = 0
 
     def describe(self) -> str:
         """One line that says everything a reader needs to repeat the number."""
@@ -63,6 +65,11 @@ class Protocol:
 def is_plain(spec: ClipSpec) -> bool:
     """Whether a model takes RGB frames in a row and nothing else: then windows go in as they are cut."""
     return spec.modality == "rgb" and spec.stack == 1 and spec.sampling == "clip"
+
+
+def takes_flow(spec: ClipSpec) -> bool:
+    """Whether optical flow is among what goes into a model."""
+    return any(part.modality in FLOW for part in spec.parts.values() or (spec,))
 
 
 def make_protocol(
@@ -93,7 +100,9 @@ def make_protocol(
             extent = round(SEGMENTED_SECONDS * rate)
         fps = spec.fps if spec.sound is None else None
         min_frames = 1
-        whole = Protocol(name, fps, side, side, extent, extent, 1, False, 1, at_test(spec).describe())
+        ahead = int(takes_flow(spec))
+        sees = at_test(spec).describe()
+        whole = Protocol(name, fps, side, side, extent, extent, 1, False, 1, sees, ahead)
     if name == "paper":
         if window_seconds is not None or stride_seconds is not None:
             raise ValueError("the protocol 'paper' fixes its own windows; leave out --window and --stride")
@@ -118,7 +127,8 @@ def _to_frames(seconds: float, rate: float, what: str) -> int:
 class Cut:
     """One window of a video: frames_THWC (uint8, cropped), made of sampled frames `first` to `last`.
 
-    `first_seconds` and `last_seconds` are the times at which those two frames begin to be shown.
+    `first_seconds` and `last_seconds` are the times at which those two frames begin to be shown. Where
+    frames lie beyond the window's end (`Protocol.ahead`), frames_THWC has them, too.
     """
 
     first: int
@@ -134,26 +144,28 @@ def cut_windows(chunks: Iterable[Frames], protocol: Protocol) -> Iterator[Cut]:
     Yields nothing for an empty stream. The last window ends with the video, so it may overlap the one
     before. Times are in seconds on the player's clock.
     """
-    held: deque[tuple[float, np.ndarray]] = deque(maxlen=protocol.window)
+    size = protocol.window + protocol.ahead
+    held: deque[tuple[float, np.ndarray]] = deque(maxlen=size)
     num_frames, covered = 0, 0
     for chunk in chunks:
-        frames_THWC = crop_centre(chunk.frames_THWC, protocol.crop)
+        frames_THWC = chunk.frames_THWC if protocol.sees else crop_centre(chunk.frames_THWC, protocol.crop)
         for time, frame_HWC in zip(chunk.times_T.tolist(), frames_THWC, strict=True):
             held.append((time, frame_HWC))
             num_frames += 1
-            first = num_frames - protocol.window
+            first = num_frames - size
             if first >= 0 and first % protocol.stride == 0:
                 covered = num_frames
-                yield _make_cut(held, first, protocol)
+                yield _make_cut(held, first, protocol, protocol.ahead)
     if num_frames and covered != num_frames:
-        yield _make_cut(held, max(0, num_frames - protocol.window), protocol)
+        yield _make_cut(held, max(0, num_frames - size), protocol)
 
 
-def _make_cut(held: deque[tuple[float, np.ndarray]], first: int, protocol: Protocol) -> Cut:
+def _make_cut(held: deque[tuple[float, np.ndarray]], first: int, protocol: Protocol, ahead: int = 0) -> Cut:
     wanted = protocol.window if protocol.loop else max(len(held), protocol.min_frames * protocol.frame_stride)
     order = [index % len(held) for index in range(0, wanted, protocol.frame_stride)]
     frames_THWC = np.stack([held[index][1] for index in order])
-    return Cut(first, first + len(held) - 1, held[0][0], held[-1][0], frames_THWC)
+    last = len(held) - 1 - ahead
+    return Cut(first, first + last, held[0][0], held[last][0], frames_THWC)
 
 
 def crop_centre(frames_THWC: np.ndarray, crop: int) -> np.ndarray:

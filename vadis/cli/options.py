@@ -36,6 +36,14 @@ MissingOption = Annotated[
     MissingName,
     typer.Option(help="A video without sound or flow that the model takes: it fails, or zeros go in."),
 ]
+FlowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--flow",
+        metavar="METHOD",
+        help="Estimate flow that is not stored, on the way: dis, farneback, tvl1 ... (docs/flow.md).",
+    ),
+]
 MODEL_HELP = "Published weights (`vadis weights list`) or a .safetensors file of your own."
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 DATA_HELP = "A dataset in its official layout, class folders, a list, or shards (docs/datasets.md)."

@@ -12,6 +12,7 @@ from vadis.cli.options import (
     AsOption,
     ClassesOption,
     Device,
+    FlowOption,
     JsonOption,
     Precision,
     QuietOption,
@@ -58,6 +59,7 @@ def transfer(
     ] = "",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the study.")] = Path("runs/transfer"),
     protocol: Annotated[str, typer.Option(help="How the test part is looked at (see `evaluate`).")] = "1x1",
+    flow: FlowOption = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames of a clip, instead of its own.")] = None,
     size: Annotated[
         int | None, typer.Option(min=16, help="Pixels of the short side and of the crop, instead of its own.")
@@ -110,6 +112,7 @@ def transfer(
             name=name,
             keep=keep,
             protocol=protocol,
+            flow=flow,
             num_frames=frames,
             size=size,
             crop=size,

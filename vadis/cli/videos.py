@@ -8,7 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from vadis.cli.options import MODEL_HELP, Device, JsonOption, MissingName, MissingOption, Precision
+from vadis.cli.options import (
+    MODEL_HELP,
+    Device,
+    FlowOption,
+    JsonOption,
+    MissingName,
+    MissingOption,
+    Precision,
+)
 from vadis.cli.running import asked_to_stop, finish
 
 
@@ -45,6 +53,7 @@ class Format(StrEnum):
 
 
 ModelOption = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
+DEFAULT_MODEL = "i3d_inception.k400"
 LIMITS_PANEL = "Limits per video (0 switches one off)"
 LIVE_PANEL = "Live"
 
@@ -54,7 +63,18 @@ def predict(
         list[str] | None,
         typer.Argument(metavar="SRC...", help="Files, folders, patterns; `-` reads a list from stdin."),
     ] = None,
-    model: ModelOption = "i3d_inception.k400",
+    model: ModelOption = DEFAULT_MODEL,
+    streams: Annotated[
+        str | None,
+        typer.Option(
+            metavar="rgb=MODEL,flow=MODEL",
+            help="A model for each stream instead, whose scores are averaged (`rgb,flow`: published ones).",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="1,1.5", help="How much each of --streams counts.")
+    ] = None,
+    flow: FlowOption = None,
     top_k: Annotated[int, typer.Option(min=1, help="Labels kept per window and per video.")] = 5,
     window: Annotated[
         float | None, typer.Option(help="Seconds per window (default: the model's clip, 2.56 for I3D).")
@@ -144,6 +164,11 @@ def predict(
     A table on a terminal; --out FILE.json|.jsonl|.csv|.vtt for programs. Where nothing passes
     --threshold the answer is "none of the known actions", with the best guess.
     """
+    live_input = camera is not None or stream is not None
+    if streams is not None and (model != DEFAULT_MODEL or dense is not None or live_input):
+        raise typer.BadParameter("goes without --model, --dense and live input", param_hint="--streams")
+    if weights is not None and streams is None:
+        raise typer.BadParameter("is of --streams", param_hint="--weights")
     limits = _make_limits(untrusted, max_bytes, max_seconds, max_frames, max_pixels, timeout)
     if camera is not None or stream is not None:
         from vadis.live import LiveJob, run_live
@@ -220,7 +245,9 @@ def predict(
         batch_size=batch_size,
         workers=workers,
         threads=threads,
-        reading=Reading(missing=missing.value),
+        reading=Reading(flow=flow, missing=missing.value),
+        streams=streams,
+        weights=weights,
         quiet=quiet,
         asked_to_stop=asked_to_stop,
     )
@@ -270,6 +297,7 @@ def extract(
     cache: Annotated[
         bool, typer.Option(help="Keep a dataset's features by content, and take what is kept.")
     ] = True,
+    flow: FlowOption = None,
     layers: Annotated[bool, typer.Option("--list-layers", help="Only list the model's layers.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")] = False,
     as_json: JsonOption = False,
@@ -279,6 +307,7 @@ def extract(
     A dataset (a list, or a folder in a known layout) gives one file per split, other SRC one per video.
     The same command goes on where it was stopped. Exit code 1 where some videos cannot be read.
     """
+    from vadis.data.reading import Reading
     from vadis.feature_jobs import ExtractJob, run_extract, run_list_layers
 
     if layers:
@@ -303,6 +332,7 @@ def extract(
         workers=workers,
         threads=threads,
         cache=cache,
+        reading=Reading(flow=flow),
         quiet=quiet,
         as_json=as_json,
         asked_to_stop=asked_to_stop,

@@ -265,7 +265,9 @@ def _read_flow(example: Example, spec: ClipSpec, how: _How) -> Clips:
 
 def _read_stored(example: Example, spec: ClipSpec, how: _How) -> Clips:
     pictures = FlowPictures(example, how.root, how.reading.limits)
-    times_T = _flow_times(example, how.root, len(pictures), spec.fps is not None, how.reading)
+    times_T = pictures.times_T  # what `vadis flow` wrote says them
+    if times_T is None:
+        times_T = _flow_times(example, how.root, len(pictures), spec.fps is not None, how.reading)
     return _cut_flow(pictures, how.choose(times_T, pictures.name), times_T, spec, how.short_side)
 
 

@@ -13,23 +13,28 @@ Legend: T clock ticks or positions, L fields stacked as channels, F fields, H W 
 
 from __future__ import annotations
 
-from functools import lru_cache
+import sys
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import get_worker_info
 
 from vadis.data.clip_rules import CLOCK_SLACK, frame_length
 from vadis.records import Example, VideoError
 from vadis.specs import ClipSpec
 from vadis.video.decode import Video
-from vadis.video.flow_stack import to_pixels
+from vadis.video.flow_stack import from_pixels, to_pixels
 from vadis.video.sample import Indices
+from vadis.video.scale import resize_picture, scaled_size
 
 if TYPE_CHECKING:
     from vadis.video.flow import Estimator
 
 FIELDS_AT_ONCE = 32
+ONE_FRAME = "leave it out, or --missing zero where the network takes more than flow"
+_THREAD = threading.local()
 
 
 class EstimatedFlow:
@@ -51,8 +56,7 @@ class EstimatedFlow:
         device: str = "cpu",
     ) -> None:
         if len(shown_T) < 2:
-            hint = "leave it out, or --missing zero where the network takes more than flow"
-            raise VideoError("not_found", name, "one frame alone has no optical flow", hint)
+            raise VideoError("not_found", name, "one frame alone has no optical flow", ONE_FRAME)
         self.video, self.shown_T, self.warped = video, shown_T, warped
         self.estimator = get_estimator(method, device)
 
@@ -96,6 +100,52 @@ def tick(
     return clock_T, np.clip(shown_T, 0, len(times_T) - 1).astype(np.int64)
 
 
+class WindowFlow:
+    """Flow of the windows of one video, each field made once although windows overlap.
+
+    method: of `vadis.video.flow`. device: where, for methods that can choose.
+    """
+
+    def __init__(self, method: str, device: str = "cpu") -> None:
+        self.method, self.device = method, device
+        self._known: dict[tuple[str, int, bool], dict[int, NDArray[np.uint8]]] = {}
+
+    def of(
+        self, frames_THWC: NDArray[np.uint8], first: int, spec: ClipSpec, name: str
+    ) -> NDArray[np.float32]:
+        """flow_THW2 of a window's frames, in pixels a frame of pictures whose short side is `spec.size`.
+
+        first: the number of the window's first frame in the video; numbers do not decrease from window to
+        window. Quantised as stored flow is, so that both give the same answers. Where `spec.stacking` goes
+        both ways, the channels are u and v of each field and of its way back. Raises VideoError("not_found")
+        for a single frame. name: of the video.
+        """
+        if len(frames_THWC) < 2:
+            raise VideoError("not_found", name, "one frame alone has no optical flow", ONE_FRAME)
+        directions = (False, True) if spec.stacking == "bidirectional" else (False,)
+        estimator, warped = get_estimator(self.method, self.device), spec.modality == "warped_flow"
+        found = []
+        small: NDArray[np.uint8] | None = None
+        for backward in directions:
+            known = self._known.setdefault((spec.modality, spec.size, backward), {})
+            for number in [number for number in known if number < first]:
+                del known[number]
+            wanted = np.array([i for i in range(len(frames_THWC) - 1) if first + i not in known], np.int64)
+            if len(wanted):
+                small = _scaled(frames_THWC, spec.size) if small is None else small
+                pixels_FHW2 = estimate_pixels(small, wanted, estimator, warped, backward)
+                known.update(zip((first + wanted).tolist(), pixels_FHW2, strict=True))
+            found.append(np.stack([known[first + i] for i in range(len(frames_THWC) - 1)]))
+        return from_pixels(np.concatenate(found, axis=-1))
+
+
+def _scaled(frames_THWC: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
+    width, height = scaled_size(frames_THWC.shape[2], frames_THWC.shape[1], short_side)
+    if (height, width) == frames_THWC.shape[1:3]:
+        return frames_THWC
+    return np.stack([resize_picture(frame_HWC, height, width) for frame_HWC in frames_THWC])
+
+
 def estimate_pixels(
     frames_THWC: NDArray[np.uint8],
     starts_F: Indices,
@@ -133,9 +183,13 @@ def _without_camera(
     return remove_camera(fields_FHW2, np.stack(found))
 
 
-@lru_cache(maxsize=2)
 def get_estimator(method: str, device: str) -> Estimator:
-    """The estimator of a method, made once in a process: it may hold a network."""
+    """The estimator of a method, made once in a thread: it may hold a network, and OpenCV's hold a state."""
     from vadis.video.flow import Estimator
 
-    return Estimator(method, device=device)
+    made: dict[tuple[str, str], Estimator] = _THREAD.__dict__.setdefault("estimators", {})
+    if (method, device) not in made:
+        made[method, device] = Estimator(method, device=device)
+        if get_worker_info() is not None and "cv2" in sys.modules:
+            sys.modules["cv2"].setNumThreads(1)  # a loader's workers are its threads
+    return made[method, device]

@@ -44,6 +44,7 @@ class Table:
             return
         self.console.print(Text(f"  {self._facts(prediction)}", style="dim", overflow="fold"))
         self._show_labels(prediction)
+        self._show_streams(prediction)
         self._show_timeline(prediction)
         for warning in warnings_of(prediction):
             self.console.print(Text(f"  warning: {warning}", style="yellow", overflow="fold"))
@@ -77,6 +78,13 @@ class Table:
         if len(prediction.labels) > len(shown):
             rest = len(prediction.labels) - len(shown)
             self.console.print(Text(f"  and {rest} more labels (--format json has them all)", style="dim"))
+
+    def _show_streams(self, prediction: Prediction) -> None:
+        """What each stream says by itself, where several were fused: a line each."""
+        for name, each in prediction.streams.items():
+            best = each.labels[0] if each.labels else None
+            says = "left out" if best is None else f"{spell_out(best.class_name)} {show_score(best.score)}"
+            self.console.print(Text(f"  {spell_out(name)} alone: {says}", style="dim", overflow="fold"))
 
     def _show_timeline(self, prediction: Prediction) -> None:
         end = prediction.duration_seconds or max((w.end_seconds for w in prediction.windows), default=0.0)

@@ -41,6 +41,7 @@ __all__ = ["contact_sheet", "draw_frame_overlay", "draw_overlay", "draw_timeline
 MARGIN = 36
 NAMES = 212  # pixels left of the plot, for the names of the classes
 CURVE, BAR, GAP = 46, 22, 16  # heights in a lane: score curve, bar of the spans (if any), space below
+TITLE = 26  # height of the line above the lanes of a stream
 MIN_LANES, MAX_LANES = 4, 10
 NEUTRAL: Colour = (120, 127, 137)
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
@@ -96,12 +97,13 @@ def render_timeline(
     width = max(640, width)
     end = end_of(prediction)
     lanes = make_lanes(prediction)
+    blocks = make_blocks(prediction, lanes)
     strip = strip_height(frames, width - 2 * MARGIN - NAMES)
     notes = wrap_text(_footnote(prediction, num_classes), 13, width - 2 * MARGIN, 3)
     warnings = _warnings(prediction)
     top = (118 if prediction.spans else 134) + 22 * len(warnings)
     plot_top = top + (strip + 14 if strip else 0)
-    axis = plot_top + sum(map(lane_height, lanes))
+    axis = plot_top + sum(block.height for block in blocks)
     height = axis + (44 if lanes else 0) + 19 * len(notes) + 24
     canvas = Canvas(width, height)
     _draw_heading(canvas, prediction, threshold, lanes)
@@ -115,11 +117,15 @@ def render_timeline(
     if lanes and end > 0:
         draw_axis(canvas, left, right, plot_top, axis, end)
     lane_top = plot_top
-    for lane in lanes:
-        _draw_lane(canvas, lane, prediction.windows, (left, right, lane_top), end, threshold)
-        lane_top += lane_height(lane)
+    for block in blocks:
+        if block.title:
+            canvas.text(MARGIN, lane_top + 2, fit_text(block.title, 14, right - MARGIN), 14, GREY, bold=True)
+            lane_top += TITLE
+        for lane in block.lanes:
+            _draw_lane(canvas, lane, block.windows, (left, right, lane_top), end, threshold)
+            lane_top += lane_height(lane)
     if threshold is not None and lanes:
-        y = plot_top + CURVE - _rise(threshold)
+        y = plot_top + (TITLE if blocks[0].title else 0) + CURVE - _rise(threshold)
         canvas.text(right, y - 3, f"threshold {threshold:.2f}", 12, GREY, anchor="rd")
     for number, line in enumerate(notes):
         canvas.text(MARGIN, height - 20 - 19 * (len(notes) - number), line, 13, GREY)
@@ -141,6 +147,42 @@ def make_lanes(prediction: Prediction) -> list[Lane]:
         if item.label not in spans_of:
             lanes.append(Lane(item.label, item.class_name, NEUTRAL, ()))
     return lanes[:MAX_LANES]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lanes under one title: what all streams say together, or what one of them says."""
+
+    title: str
+    lanes: tuple[Lane, ...]
+    windows: Sequence[Window]
+
+    @property
+    def height(self) -> int:
+        """Pixels that it takes."""
+        return (TITLE if self.title else 0) + sum(map(lane_height, self.lanes))
+
+
+def make_blocks(prediction: Prediction, lanes: Sequence[Lane]) -> list[Block]:
+    """The lanes of the answer, and below them those of the same classes for each stream, in their colours."""
+    if not prediction.streams:
+        return [Block("", tuple(lanes), prediction.windows)]
+    blocks = [Block("all streams", tuple(lanes), prediction.windows)]
+    for name, each in prediction.streams.items():
+        if each.error is not None:
+            blocks.append(Block(f"{name}: left out, {each.error.message}", (), ()))
+            continue
+        own = tuple(
+            Lane(
+                lane.label,
+                lane.class_name,
+                lane.colour,
+                tuple(span for span in each.spans if span.label == lane.label),
+            )
+            for lane in lanes
+        )
+        blocks.append(Block(f"{name}: {each.model}", own, each.windows))
+    return blocks
 
 
 def lane_height(lane: Lane) -> int:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from vadis.specs import FLOW_BOUND, ClipSpec, SoundSpec, at_test
 from vadis.video import sample
+from vadis.video.flow_stack import arrange
 from vadis.video.spectrogram import log_mel
 from vadis.video.transform import FLOW, prepare_clip
 
@@ -56,9 +57,10 @@ def make_inputs(
     """What a network takes, of the arrays of a whole video: one clip_BCTHW with B = 1, or one by name.
 
     arrays: "rgb", uint8 frames_THWC; "flow" or "warped_flow", float flow_THW2 in pixels a frame, field i from
-    frame i to frame i + 1; "audio", a mono wave_S at the spec's sample rate that begins with the first frame.
-    fps: of the frames, in Hz; a spec with a rate of its own gets those that are shown at its ticks. Positions
-    are those of tests: the middle of the video, or of each segment; the other parts follow the first.
+    frame i to frame i + 1 (for a stack of both ways the flow back from i + 1 to i as two more channels);
+    "audio", a mono wave_S at the spec's sample rate that begins with the first frame. fps: of the frames, in
+    Hz; a spec with a rate of its own gets those that are shown at its ticks. Positions are those of tests:
+    the middle of the video, or of each segment; the other parts follow the first.
     missing: "zero" puts zeros where a modality is lacking, and warns. Raises ValueError for what is lacking
     or has another shape.
     """
@@ -150,12 +152,18 @@ def _make_one(spec: ClipSpec, array: NDArray[np.generic], places_T: sample.Indic
         mean, std = spec.mean[0], spec.std[0]
         pictures_THW = (pictures_THW - mean) / std
         return pictures_THW[None].repeat(len(spec.mean), 1, 1, 1)
-    channels = len(spec.mean)
+    both_ways = spec.stacking == "bidirectional"
+    channels = len(spec.mean) * (2 if both_ways else 1)
     if array.ndim != 4 or array.shape[3] != channels:
         raise ValueError(f"{spec.modality} is (T, H, W, {channels}), got shape {array.shape}")
-    pixels = array
-    if spec.modality in FLOW:
-        pixels = (np.clip(array.astype(np.float32) / FLOW_BOUND, -1, 1) + 1) * 127.5  # as pictures hold it
     places_TL = np.clip(places_T[:, None] + np.arange(spec.reach), 0, len(array) - 1)
-    frames_TLHWC = torch.from_numpy(np.ascontiguousarray(pixels[places_TL]))
+    if spec.modality in FLOW:
+        stacks = [
+            arrange(fields[..., :2], spec, fields[..., 2:] if both_ways else None)
+            for fields in (array[places_L].astype(np.float32) for places_L in places_TL)
+        ]
+        stacks_TCHW = torch.from_numpy(np.stack(stacks)).permute(0, 3, 1, 2)
+        pixels_TCHW = ((stacks_TCHW / FLOW_BOUND).clamp(-1, 1) + 1) * 127.5  # as pictures hold it
+        return prepare_clip(pixels_TCHW, spec)
+    frames_TLHWC = torch.from_numpy(np.ascontiguousarray(array[places_TL]))
     return prepare_clip(frames_TLHWC.permute(0, 1, 4, 2, 3).flatten(1, 2), spec)
