@@ -44,6 +44,7 @@ def run_and_list_modules(*arguments: str) -> tuple[subprocess.CompletedProcess[s
         ["doctor", "--help"],
         ["demo", "--help"],
         ["extract", "--help"],
+        ["flow", "--help"],
         ["transfer", "--help"],
         ["data", "make", "--help"],
     ],

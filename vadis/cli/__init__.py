@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from vadis.cli import datasets, figures, fusion, machine, networks, training, videos
+from vadis.cli import datasets, figures, flow, fusion, machine, networks, sound, training, videos
 from vadis.cli.running import asked_to_stop, remember_interrupt
 
 app = typer.Typer(
@@ -34,6 +34,8 @@ VERBS = (
     videos.extract,
     training.transfer,
     videos.probe,
+    sound.audio,
+    flow.flow,
     networks.models,
     networks.explain,
     figures.tables,
