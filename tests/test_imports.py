@@ -26,7 +26,7 @@ LEVELS = [
     "prediction flow_cost flow_pictures features evaluation explain exporting scoring clip_pooling",
     "stream_prediction",
     "training jobs flow_jobs inspection upkeep feature_jobs fusion_jobs",
-    "transfer collect serve scale live doctor inventory cookbook tables ladder",
+    "transfer collect serve scale live doctor inventory cookbook tables ladder sound_jobs",
     "demo",
     "cli",
     "__main__",

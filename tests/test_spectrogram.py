@@ -10,16 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vadis.sounds import LIBROSA_SOUND as LIBROSA
 from vadis.specs import MMACTION2_SOUND as MMACTION2
 from vadis.specs import VGGISH_SOUND as VGGISH
 from vadis.specs import ClipSpec, SoundSpec, spec_from_dict
-from vadis.video.spectrogram import (
-    LIBROSA,
-    STEPS_AT_ONCE,
-    cut_pictures,
-    log_mel,
-    mel_filters,
-)
+from vadis.video.spectrogram import STEPS_AT_ONCE, cut_pictures, log_mel, mel_filters
 
 VECTORS = json.loads((Path(__file__).parent / "golden" / "signals.json").read_text())
 

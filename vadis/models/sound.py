@@ -48,12 +48,15 @@ Shapes: B batch, C channels (1), T pictures, H steps in time, W mel bands, D fea
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vadis.models.contract import Paper, Result, VideoModel
 from vadis.models.layers import Trunk, by_frame, check_clip, fresh_classifier
 from vadis.models.trunks import make_trunk
+from vadis.sounds import CHALLENGE_SOUND
 from vadis.specs import MMACTION2_SOUND, VGGISH_SOUND, ClipSpec, SoundSpec
 
 CHALLENGE = "Kinetics-700 val (ActivityNet challenge 2019)"
@@ -96,7 +99,6 @@ PAPERS = (
     ),
 )
 
-XCEPTION_SOUND = SoundSpec(num_steps=1_000, num_mels=128, fft_size=1_024)
 XCEPTION_PIXELS = 299
 TINY_STEPS, TINY_MELS, TINY_PIXELS = 48, 32, 64
 
@@ -290,7 +292,7 @@ def sound_xception(
     """
     return SoundNet(
         make_trunk("xception", 1, tiny),
-        sound_spec(XCEPTION_SOUND, num_pictures, tiny),
+        sound_spec(CHALLENGE_SOUND, num_pictures, tiny),
         num_classes,
         dropout=dropout,
         pixels=pixels or (TINY_PIXELS if tiny else XCEPTION_PIXELS),
@@ -323,3 +325,15 @@ def sound_vggish(
     a picture. dropout: probability of one of them to be left out while training.
     """
     return Vggish(num_classes, tiny=tiny, num_pictures=num_pictures, embedding=embedding, dropout=dropout)
+
+
+def make_sound(name: str, num_classes: int, tiny: bool = False) -> VideoModel:
+    """A network of this file by its name, as a stream of a network that takes more. Raises ValueError."""
+    made: dict[str, Callable[..., VideoModel]] = {
+        "sound_xception": sound_xception,
+        "sound_resnet18": sound_resnet18,
+        "sound_vggish": sound_vggish,
+    }
+    if name not in made:
+        raise ValueError(f"audio is one of {', '.join(made)}, not {name!r}")
+    return made[name](num_classes, tiny)

@@ -199,6 +199,7 @@ class HeldSound:
         self.sample_rate = sample_rate
         self.channels = samples_CN.shape[0]
         self.layout = "mono" if self.channels == 1 else "stereo"
+        self.num_damaged = 0
         self._left_CN = samples_CN.astype(np.float32)
 
     def read(self, num_samples: int) -> np.ndarray:

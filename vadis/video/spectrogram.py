@@ -7,9 +7,8 @@ logarithm of that is a picture that networks for images can read.
     picture_SM = log_mel(waveform_N, SoundSpec())         # every step of the sound, M bands
     pictures_PSM = cut_pictures(picture_SM, 96)           # as VGGish has them: 0.96 s each, none shared
 
-Everything that conventions differ in is a field of `SoundSpec`; `vadis.specs` has VGGish's and mmaction2's
-in full, librosa's `melspectrogram` is `LIBROSA` here. All is reckoned in float64, some thousand steps at a
-time, so that an hour of sound needs little memory.
+Everything that conventions differ in is a field of `SoundSpec`; `vadis.sounds.SOUNDS` has them by name. All
+is reckoned in float64, some thousand steps at a time, so that an hour of sound needs little memory.
 
 Shapes: N samples, S steps in time, F frequencies, M mel bands, P pictures.
 """
@@ -24,24 +23,6 @@ import numpy as np
 from vadis.specs import SoundSpec
 
 STEPS_AT_ONCE = 4096
-
-LIBROSA = SoundSpec(
-    sample_rate=22_050,
-    window_seconds=2_048 / 22_050,
-    hop_seconds=512 / 22_050,
-    num_mels=128,
-    low=0.0,
-    high=11_025.0,
-    log="db",
-    power=2.0,
-    offset=0.0,
-    floor=1e-10,
-    padding="centre",
-    mel="slaney",
-    triangles="hertz",
-    equal_area=True,
-)
-"""Of librosa: `power_to_db(feature.melspectrogram(...), top_db=None)` with nothing else said."""
 
 
 def log_mel(waveform_N: np.ndarray, spec: SoundSpec) -> np.ndarray:
@@ -81,6 +62,26 @@ def cut_pictures(picture_SM: np.ndarray, num_steps: int, hop_steps: int | None =
     starts = range(0, len(picture_SM) - num_steps + 1, hop_steps)
     pictures = [picture_SM[start : start + num_steps] for start in starts]
     return np.stack(pictures) if pictures else np.empty((0, num_steps, picture_SM.shape[1]), picture_SM.dtype)
+
+
+def step_seconds(num_steps: int, spec: SoundSpec) -> np.ndarray:
+    """The middle of each step's window: seconds_S of the waveform, float64."""
+    first = {"none": spec.window_samples / 2, "centre": 0.0}.get(
+        spec.padding, spec.window_samples / 2 - spec.samples_before
+    )
+    return (first + np.arange(num_steps) * spec.hop_samples) / spec.sample_rate
+
+
+def band_hertz(spec: SoundSpec) -> np.ndarray:
+    """The middle of each band: hertz_M, float64."""
+    ends = _to_mel(np.array([spec.low, spec.high]), spec)
+    return _to_hertz(np.linspace(ends[0], ends[1], spec.num_mels + 2)[1:-1], spec)
+
+
+def band_of(hertz: float, spec: SoundSpec) -> float:
+    """Which band a frequency (Hz) lies in the middle of, as a number from 0; fractions lie between two."""
+    low, place, high = _to_mel(np.array([spec.low, hertz, spec.high]), spec)
+    return float((place - low) / (high - low) * (spec.num_mels + 1) - 1)
 
 
 @lru_cache(maxsize=8)
