@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import copy
+import json
+import math
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from vadis.config import DataConfig, ModelConfig, OptimConfig, Recipe
 from vadis.data import DATASETS, list_datasets, read_dataset
 from vadis.data.files import is_folder_name, missing_files
 from vadis.data.listing import write_list
+from vadis.data.parts import open_parts
 from vadis.data.scan import find_reading, open_dataset, recognise, scan
+from vadis.models import create_model
 from vadis.records import Box, DataError, Dataset, Example
+from vadis.specs import adjust
+from vadis.training import journal, train
 from vadis.video.decode import Video
 from vadis.video.find import IMAGE_SUFFIXES
 
@@ -102,6 +110,46 @@ def test_videos_decode(tiny: dict[str, Path], name: str) -> None:
         assert seconds is None or 0 <= seconds < end, "times are on the clock of the file"
     assert all((box.frame or 0) < num_frames for box in example.boxes)
     assert is_folder_name(example.video) == path.is_dir()
+
+
+NOT_LEARNT_FROM = {
+    "coco",  # images, for detectors
+    *("kinetics600", "kinetics700", "kinetics700_2020", "minikinetics80k"),  # forms that others have, too
+    *("activitynet_1.2", "ava_2.1", "finegym288"),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_LEARNT_FROM])
+def test_it_is_learnt_from_and_scored(
+    tiny: dict[str, Path], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the official layout through training to the measures of its validation part."""
+    monkeypatch.setattr(journal, "draw_curves", lambda *arguments: None)  # most of a short run's time
+    parts = open_parts(tiny_copy(tiny, name), name)
+    assert parts.validation is not None
+    few = replace(parts.validation, examples=parts.validation.examples[:4])
+    model = create_model("r3d_18", tiny=True, num_classes=2)
+    data = DataConfig(num_frames=4, frame_stride=1, size=32, crop=32, batch_size=4, workers=0)
+    optim = OptimConfig(unit="steps", length=1)
+    recipe = Recipe(data=data, model=ModelConfig("r3d_18", tiny=True), optim=optim)
+    model.spec = adjust(model.spec, num_frames=4, frame_stride=1, size=32, crop=32)
+    result = train(parts.train, recipe, tmp_path / "run", validation=few, model=model)
+    assert result.skipped == ()
+    (row,) = result.history
+    assert row["clips"] == min(4, len(parts.train.examples))
+    assert math.isfinite(row["train_loss"])
+    measure = "mean_ap" if parts.train.multi_label else "top1"
+    assert 0 <= row[f"val_{measure}"] <= 1
+    model = create_model("r3d_18", result.best)
+    assert model.class_names == parts.train.class_names
+    if (known := [group for group in few.class_groups if few.class_groups[group]]) and name != "jhmdb":
+        scores = json.loads((tmp_path / "run" / "scores.json").read_text())
+        assert set(known) <= set(find_groups(scores)), "scores are given per group"
+
+
+def find_groups(scores: dict[str, Any]) -> list[str]:
+    """The names of the groups of classes in a run's scores.json."""
+    return [name for head in scores.values() for name in head["groups"]]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("benchmark", "vadis_list")])

@@ -99,7 +99,7 @@ def test_plain_lists(tmp_path: Path) -> None:
     [
         ("b.mp4", "expected '<video> <label>', found 'b.mp4'"),
         ("b.mp4 -1", "labels count from 0"),
-        ("b.mp4 3 17", "2 labels; read it with multi_label=True"),
+        ("b.mp4 3 17", "2 labels; if that is meant, read the list as `multi_lists`"),
     ],
 )
 def test_plain_lists_malformed(tmp_path: Path, line: str, message: str) -> None:
@@ -221,6 +221,43 @@ def test_frames_with_flow_are_one_video(tmp_path: Path) -> None:
     for path in sorted((tmp_path / "stir" / "a").glob("flow_x_*")):
         path.rename(tmp_path / "only" / path.name)
     assert len(list_images(tmp_path / "only")) == 5, "where there is nothing else, it is the video"
+
+
+def test_two_numbers_after_a_video_have_to_be_named(tmp_path: Path) -> None:
+    """VideoMAE writes the number of frames there, others a second label."""
+    write_text(tmp_path / "train.csv", "a.mp4 250 0", "b.mp4 300 1")
+    with pytest.raises(AmbiguousError, match=r"--as lists (?s:.*)number of frames(?s:.*)--as multi_lists "):
+        scan(tmp_path)
+    assert [e.labels for e in read_dataset("lists", tmp_path, "train").examples] == [(0,), (1,)]
+    both = read_dataset("multi_lists", tmp_path, "train")
+    assert both.multi_label
+    assert [e.labels for e in both.examples] == [(250, 0), (300, 1)]
+    write_text(tmp_path / "train.csv", "a.mp4 2 0", "b.mp4 1")  # no number of frames is left out
+    assert scan(tmp_path).name == "multi_lists"
+    write_text(tmp_path / "train.csv", "a.mp4 1", "b.mp4 x")
+    with pytest.raises(DataError, match=r"train\.csv:2: expected '<video> <label>'"):
+        scan(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["beside", "inside"])
+def test_a_list_says_what_videos_in_folders_of_splits_are(tmp_path: Path, form: str) -> None:
+    """train/a.mp4 with train.csv beside the folders, or with train/metadata.csv as Hugging Face has it."""
+    for split in ("train", "test"):
+        for label, name in enumerate(("fry", "stir")):
+            write_clip(tmp_path / split / f"{name}.mp4", label, num_frames=4)
+        if form == "beside":
+            rows = (f"{split}/fry.mp4,fry", f"{split}/stir.mp4,stir")
+            write_text(tmp_path / f"{split}.csv", "video,label", *rows)
+        else:
+            write_text(tmp_path / split / "metadata.csv", "file_name,label", "fry.mp4,fry", "stir.mp4,stir")
+    report = scan(tmp_path)
+    assert report.name == "lists"
+    assert [(split.split, split.num_examples, split.missing) for split in report.splits] == [
+        ("train", 2, ()),
+        ("test", 2, ()),
+    ]
+    test = read_dataset("lists", tmp_path, "test")
+    assert [(e.video, e.labels) for e in test.examples] == [("test/fry.mp4", (0,)), ("test/stir.mp4", (1,))]
 
 
 def test_folders_that_are_not_clear(tmp_path: Path) -> None:

@@ -63,6 +63,12 @@ def test_a_test_split_without_labels_is_no_counterpart(tmp_path: Path) -> None:
     assert open_parts(tmp_path, validation=0).validation is None
 
 
+def test_images_are_for_detectors(tmp_path: Path) -> None:
+    DATASETS["coco"].write_tiny(tmp_path)
+    with pytest.raises(DataError, match="coco holds single images, not videos"):
+        open_parts(tmp_path)
+
+
 def test_class_folders_are_split_by_seed(tmp_path: Path) -> None:
     write_empty(tmp_path, *(f"{name}/{i}.mp4" for name in ("run", "walk") for i in range(10)))
     assert list_split_pairs(tmp_path) == ()

@@ -105,6 +105,9 @@ DATASETS: dict[str, DatasetFormat] = {
     "vadis_list": DatasetFormat("a list of `vadis data split` or `convert`", ours, options={"form": "list"}),
     "folders": DatasetFormat("class folders of your own", folders),
     "lists": DatasetFormat("lists of your own (CSV, TSV, JSONL, plain)", lists),
+    "multi_lists": DatasetFormat(
+        "plain lists with several labels a video", lists, options={"multi_label": True}
+    ),
 }
 """Every dataset that is read, by the name that commands take."""
 

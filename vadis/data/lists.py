@@ -1,7 +1,7 @@
 """Lists of videos of one's own: tables with a header, and the plain lists of the common toolkits.
 
-A table is CSV, TSV or JSONL (also `metadata.csv`, as Hugging Face reads folders). These columns are
-understood, by any of these names:
+A table is CSV, TSV or JSONL (also `metadata.csv`, as Hugging Face reads folders: in the root, or in each of
+train/ and test/). These columns are understood, by any of these names:
 
     video            video, file_name, filename, path, file, video_path, clip
     label            label, class, class_name, action, category: a name, or a number; several with `;` or `|`
@@ -15,13 +15,14 @@ A plain list has no header; fields are separated by a space, tab or comma, label
 
     some/clip.mp4 3                       PySlowFast, MMAction2's videos
     some/frames 250 3                     MMAction2's frames, TSN, VideoMAE: folder, number of frames, label
-    some/clip.mp4 3 17                    several labels: read with `multi_label=True`, refused otherwise
+    some/clip.mp4 250 3                   VideoMAE's videos: the same, where each line has two numbers
+    some/clip.mp4 3 17                    several labels: `multi_lists` (`multi_label=True`)
 
-"clip 250 3" could be either; if the first field is a folder of frames the second is their number, if it is
-a video both are labels. Paths are relative to the list's folder (or `videos`), or whole. Class names come
-from `classes.txt` or `label_map.txt` beside the list, else numbers are their names. `NAME_train.csv` and
-`NAME_val.csv` are the splits of one dataset; a list that names no split is "all". A label that is the name of
-a class in `classes.txt` is that class, whatever letters it has.
+After a folder of frames the first number is always theirs. After a video two numbers can be either, so that a
+list with two of them on every line has to be named (`--as`). Paths are relative to the list's folder (or
+`videos`), or whole. Class names come from `classes.txt` or `label_map.txt` beside the list, else numbers are
+their names. `NAME_train.csv` and `NAME_val.csv` are the splits of one dataset; a list that names no split is
+"all". A label that is the name of a class in `classes.txt` is that class, whatever letters it has.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ COLUMNS = {
 }
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
+METADATA = ("metadata.csv", "metadata.jsonl")
+"""What Hugging Face calls the table in a folder of videos."""
 
 
 class Entry(NamedTuple):
@@ -144,11 +147,26 @@ def _seconds(value: object, where: Where, what: str) -> float | None:
 
 def read_plain(path: Path, multi_label: bool) -> Iterator[Entry]:
     """The lines of a plain list. See the module for which numbers are labels. Raises DataError."""
+    has_counts = not multi_label and _numbers_after_videos(path) == {2}
     for where, line in read_lines(path):
         entry = parse_plain(line, where)
+        if has_counts and entry.num_frames is None:
+            entry = entry._replace(labels=entry.labels[1:])
         if len(entry.labels) > 1 and not multi_label:
-            raise where.error(f"{len(entry.labels)} labels; read it with multi_label=True if that is meant")
+            raise where.error(f"{len(entry.labels)} labels; if that is meant, read the list as `multi_lists`")
         yield entry
+
+
+def _numbers_after_videos(path: Path) -> set[int]:
+    """How many numbers the lines of a plain list have after a video (not a folder of frames).
+
+    Nothing where a line is malformed: reading the list says so.
+    """
+    try:
+        entries = [parse_plain(line, where) for where, line in read_lines(path)]
+    except DataError:
+        return set()
+    return {len(entry.labels) for entry in entries if entry.num_frames is None}
 
 
 def parse_plain(line: str, where: Where) -> Entry:
@@ -170,7 +188,12 @@ def lists_of(root: Path) -> dict[str, Path]:
     if root.is_file():
         return {_split_in(root.stem): root}
     found: dict[str, Path] = {}
-    for path in sorted(root.iterdir() if root.is_dir() else ()):
+    inside = sorted(root.iterdir()) if root.is_dir() else []
+    for folder in inside:
+        for path in map(folder.joinpath, METADATA) if split_of(folder.name) else ():
+            if path.is_file() and find_header(path):
+                found[split_of(folder.name)] = path
+    for path in inside:
         if path.suffix not in SUFFIXES or not path.is_file() or path.name in CLASS_FILES:
             continue
         if not is_list(path):
@@ -209,7 +232,7 @@ def _split_in(stem: str) -> str:
     return next((word for word in words if word), WHOLE)
 
 
-def find_splits(root: Path) -> tuple[str, ...]:
+def find_splits(root: Path, multi_label: bool = False) -> tuple[str, ...]:
     """The splits that lists or their column `split` name; ("all",) where none does."""
     lists = lists_of(root)
     if set(lists) == {WHOLE} and "split" in find_header(lists[WHOLE]):
@@ -238,9 +261,12 @@ def read(
         raise ValueError(f"{root} has the splits {', '.join(splits)}, not {split!r}")
     listed = find_class_names(folder)
     by_split = {
-        part: list(
-            read_entries(path, set(listed or ())) if find_header(path) else read_plain(path, multi_label)
-        )
+        part: [
+            entry if path.parent == folder else entry._replace(video=f"{path.parent.name}/{entry.video}")
+            for entry in (
+                read_entries(path, set(listed or ())) if find_header(path) else read_plain(path, multi_label)
+            )
+        ]
         for part, path in lists.items()
     }
     everything = [entry for entries in by_split.values() for entry in entries]
@@ -314,20 +340,33 @@ def _label(text: str, label_of: dict[str, int], where: Where) -> int:
     return to_label(text, label_of, where)
 
 
-def recognise(root: Path) -> str:
-    """What speaks for a list at or under a root; "" where nothing does. ValueError as `lists_of`."""
+def recognise(root: Path, multi_label: bool = False) -> str:
+    """What speaks for a list at or under a root; "" where nothing does. ValueError as `lists_of`.
+
+    multi_label: whether for plain lists with several labels a video. Two numbers on every line speak for
+    both readings: labels, or a number of frames and a label.
+    """
     if root.is_file() and not (root.suffix in SUFFIXES and is_list(root)):
         return ""
-    found = []
+    found, counts = [], set()
     for path in lists_of(root).values():
         columns = find_header(path)
+        numbers = set() if columns else _numbers_after_videos(path)
+        counts |= numbers
         words = f"columns {', '.join(columns.values())}" if columns else "a plain list, no header"
-        found.append(f"{path.name} ({words})")
-    return "; ".join(found)
+        if numbers == {2}:
+            words += "; two labels a video" if multi_label else "; a number of frames, then a label"
+        found.append(f"{path.relative_to(root) if path != root else path.name} ({words})")
+    fits = bool(counts - {1}) if multi_label else counts <= {1} or counts == {2}
+    return "; ".join(found) if fits else ""
 
 
-def write_tiny(root: Path, form: str = "csv") -> None:
-    """Write tiny lists. form: "csv", "tsv", "jsonl", "metadata", "videos" or "frames" (plain lists)."""
+def write_tiny(root: Path, form: str = "csv", multi_label: bool = False) -> None:
+    """Write tiny lists. form: "csv", "tsv", "jsonl", "metadata", "videos" or "frames" (plain lists).
+
+    multi_label: plain lists in which every other video has both labels.
+    """
+    form = "videos" if multi_label else form
     names = ("pour water", "stir")
     for split, num_clips in (("train", 3), ("val", 1)):
         rows = []
@@ -349,4 +388,8 @@ def write_tiny(root: Path, form: str = "csv") -> None:
             write_text(root / f"{split}.jsonl", *(json.dumps({"video": v, "label": n}) for v, n, _ in rows))
         else:
             middle = " 16" if form == "frames" else ""
-            write_text(root / f"{split}.csv", *(f"{video}{middle} {label}" for video, _, label in rows))
+            other = [" 1" if multi_label and not label else "" for _, _, label in rows]
+            lines = [
+                f"{video}{middle} {label}{more}" for (video, _, label), more in zip(rows, other, strict=True)
+            ]
+            write_text(root / f"{split}.csv", *lines)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vadis.data import read_dataset
@@ -17,6 +17,7 @@ from vadis.data.files import AbsentError
 from vadis.data.scan import find_reading, find_splits
 from vadis.data.splitting import shares_sources, split_dataset
 from vadis.records import DataError, Dataset
+from vadis.video.find import IMAGE_SUFFIXES
 
 VALIDATION_WORDS = ("val", "validation", "test")
 """What the counterpart of a training split is called, in the order of preference."""
@@ -55,6 +56,7 @@ def open_parts(
     splits = find_splits(root, name)
     split = _training_split(root, name, splits, split)
     train = read_dataset(name, root, split, **options)
+    check_videos(train)
     if not any(example.labels for example in train.examples):
         raise DataError(
             f"{root}: no example of the split {split!r} has a label, so there is nothing to learn"
@@ -76,6 +78,16 @@ def open_parts(
     if not shares_sources(train):
         note += "; no sources are known, so clips of one source may be on both sides"
     return Parts(replace(parts["train"], notes=train.notes), held_out, note)
+
+
+def check_videos(dataset: Dataset) -> None:
+    """Raise DataError for single images (COCO), which are there for detectors."""
+    suffixes = {PurePosixPath(example.video).suffix.lower() for example in dataset.examples}
+    if suffixes and suffixes <= IMAGE_SUFFIXES:
+        raise DataError(
+            f"{dataset.root}: {dataset.name} holds single images, not videos: `vadis.data.read_dataset` "
+            "gives their boxes, masks and keypoints for detectors; networks of clips do not learn from them"
+        )
 
 
 def list_split_pairs(path: str | Path, name: str | None = None) -> tuple[tuple[str, str], ...]:

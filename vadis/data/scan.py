@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vadis.data import DATASETS, lists, read_dataset
+from vadis.data import DATASETS, folders, lists, read_dataset
 from vadis.data.files import AbsentError, missing_files, walk_videos
 from vadis.records import DataError, Dataset, Note
 
-OWN = ("folders", "lists")
+OWN = ("folders", "lists", "multi_lists")
 """The entries for data of one's own: asked only where no official dataset is recognised."""
 
 _TOOLKIT_LIST = re.compile(r"(train|val|test)\.(csv|txt)|.*_(videos|rawframes|frames)\.txt")
@@ -101,13 +101,26 @@ def recognise(root: Path) -> dict[str, str]:
         name: why for name, known in DATASETS.items() if name not in OWN and (why := known.recognise(root))
     }
     if not official:
-        return {name: why for name in OWN if (why := DATASETS[name].recognise(root))}
+        return _recognise_own(root)
     own = [path.name for path in root.glob("*") if _is_own_list(path)] if root.is_dir() else []
     if own and "vadis_list" not in official and "benchmark" not in official:
         return {**official, "lists": ", ".join(sorted(own))}
     if "benchmark" in official:
         return {"benchmark": official["benchmark"]}  # its lists are of the same clips
     return official
+
+
+def _recognise_own(root: Path) -> dict[str, str]:
+    """The readings of data of one's own. A list says what videos in train/ and test/ are, so that folders
+    that would be unclear without it are no matter."""
+    listed = {name: why for name in OWN[1:] if (why := DATASETS[name].recognise(root))}
+    try:
+        found = {"folders": why} if (why := folders.recognise(root)) else {}
+    except ValueError:
+        if not listed:
+            raise
+        found = {}
+    return {**found, **listed}
 
 
 def _is_own_list(path: Path) -> bool:
