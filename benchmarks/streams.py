@@ -78,7 +78,7 @@ def draw_shapes(out: Path, clips: int) -> dict[str, Any]:
                 kept["name"].append(clip.video)
                 kept["part"].append("test" if side == "test" else "val" if clip.index % 4 == 0 else "train")
         with part_file(file) as part, part.open("wb") as stream:
-            np.savez(stream, **{name: np.array(values) for name, values in kept.items()})
+            np.savez(stream, **{name: np.array(values) for name, values in kept.items()})  # type: ignore[arg-type]
         say(f"shapes: {len(kept['name'])} clips drawn, flow estimated, sound pictured")
     with np.load(file) as arrays:
         data = {name: arrays[name] for name in arrays.files}
@@ -113,7 +113,7 @@ def train_stream(data: dict[str, Any], stream: str, seed: int, epochs: int) -> n
     if stream == "audio":
         network: nn.Module = create_model("sound_resnet18", tiny=True, num_classes=num_classes)
     else:
-        channels = {"in_channels": 2} if stream == "flow" else {}
+        channels: dict[str, Any] = {"in_channels": 2} if stream == "flow" else {}
         network = create_model("tsn_r18", tiny=True, num_classes=num_classes, dropout=0.2, **channels)
     learnt = np.flatnonzero(data["part"] == "train")
     steps = epochs * (len(learnt) // 32)

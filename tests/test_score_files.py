@@ -13,7 +13,11 @@ from vadis.score_files import ScoreFile, make_scores, read_scores, to_scores, wr
 def make(**options: Any) -> ScoreFile:
     logits_NK = np.random.default_rng(0).normal(size=(3, 4))
     logits_NK[1] = np.nan
-    given = {"names": ["a/1", "a/2", "b"], "class_names": list("wxyz"), "labels": [(1,), (), (3,)]} | options
+    given: dict[str, Any] = {
+        "names": ["a/1", "a/2", "b"],
+        "class_names": list("wxyz"),
+        "labels": [(1,), (), (3,)],
+    } | options
     return make_scores(logits_NK=given.pop("logits_NK", logits_NK), **given)
 
 
@@ -63,7 +67,11 @@ def test_scores_alone_have_logits_that_give_them_back(multi_label: bool) -> None
 
 def test_files_of_before_are_read(tmp_path: Path) -> None:
     scores_NK = np.array([[0.9, 0.1], [0.2, 0.8]])
-    arrays = {"scores_NK": scores_NK, "ids": np.array(["a", "b"]), "class_names": np.array(["x", "y"])}
+    arrays: dict[str, Any] = {
+        "scores_NK": scores_NK,
+        "ids": np.array(["a", "b"]),
+        "class_names": np.array(["x", "y"]),
+    }
     np.savez(tmp_path / "one.npz", label_N=[0, -1], **arrays)
     read = read_scores(tmp_path / "one.npz")
     assert read.labels == ((0,), ())
