@@ -6,7 +6,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from vadis.data.augment import NUM_CROPS, Crops, cut_boxes, cut_views
+from vadis.data.augment import (
+    NUM_CROPS,
+    CentreCrop,
+    ColourJitter,
+    Crops,
+    Flip,
+    Grey,
+    MultiScaleCrop,
+    RandomCrop,
+    ResizedCrop,
+    ShortSide,
+    Step,
+    cut_boxes,
+    cut_views,
+    take_steps,
+)
 from vadis.video import transform
 from vadis.video.boxes import crop_boxes, flip_boxes, limit_boxes
 
@@ -122,3 +137,41 @@ def test_what_is_no_box_is_refused(wrong: Tensor) -> None:
 def test_pictures_without_pixels_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 pixel"):
         crop_boxes(boxes(), 0, 0, 0, full_height=9, full_width=9)
+
+
+STEPS: dict[str, tuple[Step, ...]] = {
+    "jitter, crop, mirror": (ShortSide(40, 50), RandomCrop(36), Flip()),
+    "TSN": (ShortSide(40, 40), MultiScaleCrop(32), Flip()),
+    "Inception": (ResizedCrop(32, area=(0.3, 1.0)), Flip(), ColourJitter(0.2, 0.2), Grey()),
+    "no chance": (ShortSide(44, 44), CentreCrop(40)),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_box_stays_on_its_object_in_training(name: str) -> None:
+    places = set()
+    for seed in range(25):
+        generator = torch.Generator().manual_seed(seed)
+        frames, labels, moved = take_steps(STEPS[name], draw(), (0,), generator, boxes())
+        assert moved is not None
+        limited, share = limit_boxes(moved)
+        if float(share) > 0.05:
+            pixel = 1.01 / frames.shape[-1]  # an edge that resizing has blurred
+            assert torch.allclose(find(frames), limited, atol=pixel, rtol=0), seed
+        alone = take_steps(STEPS[name], draw(), (0,), generator.manual_seed(seed))
+        assert torch.equal(alone[0], frames)  # boxes draw nothing
+        assert (alone[1:], labels) == (((0,), None), (0,))
+        places.add(tuple(moved[0].tolist()))
+    assert len(places) > 5 or name == "no chance"
+
+
+def test_a_step_that_hides_where_boxes_go_is_refused() -> None:
+    def halve(
+        frames_TCHW: Tensor, labels: tuple[int, ...], generator: torch.Generator
+    ) -> tuple[Tensor, tuple[int, ...]]:
+        return frames_TCHW[..., ::2, ::2], labels
+
+    generator = torch.Generator()
+    assert take_steps((halve,), draw(), (), generator)[0].shape[-1] == WIDTH // 2
+    with pytest.raises(ValueError, match="Placing"):
+        take_steps((halve,), draw(), (), generator, boxes())

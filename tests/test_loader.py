@@ -28,8 +28,9 @@ from vadis.data.frame_cache import FrameCache
 from vadis.data.loader import ClipDataset, ClipLoader
 from vadis.data.order import Draw, Order, share_of
 from vadis.data.reading import Reading
-from vadis.records import Dataset, Example, VideoError
+from vadis.records import Box, Dataset, Example, VideoError
 from vadis.specs import ClipSpec
+from vadis.video.write import VideoWriter
 
 SPEC = ClipSpec(num_frames=4, frame_stride=2, size=64, crop=48, mean=(0.5,) * 3, std=(0.25,) * 3)
 NUM_FRAMES = (40, 37, 30, 44, 9)
@@ -224,6 +225,51 @@ def test_a_flip_changes_the_label_of_a_direction() -> None:
     names = ["turning left", "turning right"]
     assert usual_steps(SPEC, names)[2] == Flip(mirror=(1, 0))
     assert usual_steps(SPEC)[:2] == (ShortSide(64, 80), RandomCrop(48))
+
+
+def test_boxes_are_where_their_objects_are(tmp_path: Path) -> None:
+    """A white square on black, in a file: found again in every view, in training and evaluation."""
+    frames = np.zeros((12, 64, 96, 3), np.uint8)
+    frames[:, 20:40, 42:66] = 255
+    with VideoWriter(tmp_path / "square.mp4", 25) as writer:
+        for frame in frames:
+            writer.write(frame)
+    square = Box(42 / 96, 20 / 64, 66 / 96, 40 / 64, (0,))
+    corner = Box(0, 0, 0.02, 0.02, (1,))  # which most crops leave out
+    example = Example("square.mp4", "a", (0,), boxes=(corner, square))
+    dataset = Dataset("made", str(tmp_path), "train", ("turning left", "turning right"), (example,))
+    training = train_set(dataset, boxes=True)
+    evaluation = ClipDataset(dataset, SPEC, rule=ClipRule("uniform"), crops="ten", training=False, boxes=True)
+    order = Order(shuffle=False, repeats=16)
+    (batch,) = ClipLoader(training, 16, order=order, workers=0)
+    (tested,) = ClipLoader(evaluation, 8, order=Order(shuffle=False), workers=0)
+    mirrored = set()
+    for found, num_views in ((batch, 16), (tested, 10)):
+        boxes = found.boxes
+        assert boxes is not None
+        assert found.num_views == num_views
+        assert int((boxes.number_M == 0).sum()) < num_views
+        for view, number, box_4, share, own in zip(
+            boxes.view_M.tolist(), boxes.number_M, boxes.boxes_M4, boxes.share_M, boxes.labels, strict=True
+        ):
+            if number == 1 and share > 0.2:
+                white_HW = found.pixels_VTCHW[view, 1, 0] > 127  # type: ignore[call-overload, index]
+                down, across = white_HW.any(1).nonzero()[:, 0], white_HW.any(0).nonzero()[:, 0]
+                edges = torch.stack([across[0], down[0], across[-1] + 1, down[-1] + 1]) / SPEC.crop
+                assert torch.allclose(edges, box_4, atol=2 / SPEC.crop), (view, edges, box_4)
+                if found is batch:
+                    assert own == (int(batch.labels[view]),)  # the mirror changes both
+                    mirrored.add(own)
+    assert mirrored == {(0,), (1,)}
+    assert int((tested.boxes.number_M == 0).sum()) == 2  # type: ignore[union-attr]  # that corner, and mirrored
+    plain = flat(list(ClipLoader(train_set(dataset), 16, order=order, workers=0)))
+    assert flat([batch])[0][0] == plain[0][0]  # asking for boxes changes no pixel
+    first, second = tested.split(5)
+    assert first.boxes is not None
+    assert second.boxes is not None
+    assert len(first.boxes.view_M) + len(second.boxes.view_M) == len(tested.boxes.view_M)  # type: ignore[union-attr]
+    assert int(second.boxes.view_M.max()) == 4
+    assert next(iter(ClipLoader(train_set(dataset), 1, workers=0))).boxes is None
 
 
 @pytest.mark.parametrize("step", [MultiScaleCrop(32), ResizedCrop(32)])

@@ -2,9 +2,10 @@
 
 A recipe lists them in order (`usual_steps`: scale jitter, random crop, flip). Every step takes
 all frames of a clip and the labels and draws from the generator that it is given, so that a clip is the same
-whichever process makes it. The pixel work is in `vadis.video.transform`.
+whichever process makes it. Steps that move things first `draw` a place, which is then cut from the clip, and
+boxes move the same way (`take_steps`). The pixel work is in `vadis.video.transform` and `vadis.video.colour`.
 
-Legend: T frames, C channels, H W pixels; frames are uint8.
+Legend: T frames, C channels, H W pixels; frames are uint8. N boxes, xyxy in [0, 1] of the picture.
 """
 
 from __future__ import annotations
@@ -19,46 +20,114 @@ from torch import Tensor
 from vadis.specs import ClipSpec
 from vadis.video import transform
 from vadis.video.boxes import crop_boxes, flip_boxes
+from vadis.video.colour import colour_jitter, greyscale
+from vadis.video.places import Place
 
 Labels: TypeAlias = tuple[int, ...]
 Step: TypeAlias = Callable[[Tensor, Labels, torch.Generator], tuple[Tensor, Labels]]
-"""(frames_TCHW, labels, generator) to (frames_TCHW, labels)."""
+"""(frames_TCHW, labels, generator) to (frames_TCHW, labels), each label at its old place among them.
+
+A step that moves things in the picture is a `Placing`."""
+
+
+class Placing:
+    """A step that moves things in the picture: what `draw` gives is cut from the clip and moves the boxes."""
+
+    modality: str = "rgb"
+
+    def draw(
+        self, height: int, width: int, labels: Labels, generator: torch.Generator
+    ) -> tuple[Place, Labels]:
+        """Where it looks in frames of height x width pixels, and the labels, changed if the clip is."""
+        raise NotImplementedError
+
+    def __call__(
+        self, frames_TCHW: Tensor, labels: Labels, generator: torch.Generator
+    ) -> tuple[Tensor, Labels]:
+        """frames_TCHW and labels, changed."""
+        height, width = frames_TCHW.shape[-2:]
+        place, labels = self.draw(height, width, labels, generator)
+        return place.cut(frames_TCHW, self.modality), labels
+
+
+def take_steps(
+    steps: Sequence[Step],
+    frames_TCHW: Tensor,
+    labels: Labels,
+    generator: torch.Generator,
+    boxes_N4: Tensor | None = None,
+) -> tuple[Tensor, Labels, Tensor | None]:
+    """The steps one after the other: frames_TCHW, labels, and boxes_N4 where they are in the new frames.
+
+    Boxes may come to stand out of the picture (`vadis.video.boxes.limit_boxes`). A step that is no `Placing`
+    must leave everything in its place. Raises ValueError where there are boxes and it changes the size.
+    """
+    for step in steps:
+        height, width = frames_TCHW.shape[-2:]
+        if boxes_N4 is not None and isinstance(step, Placing):
+            place, labels = step.draw(height, width, labels, generator)
+            frames_TCHW, boxes_N4 = place.cut(frames_TCHW, step.modality), place.move(boxes_N4)
+            continue
+        frames_TCHW, labels = step(frames_TCHW, labels, generator)
+        if boxes_N4 is not None and frames_TCHW.shape[-2:] != (height, width):
+            raise ValueError(
+                f"the step {step!r} changes the size of frames, and does not say where boxes go: make it a "
+                "vadis.data.augment.Placing"
+            )
+    return frames_TCHW, labels, boxes_N4
 
 
 @dataclass(frozen=True)
-class ShortSide:
+class ShortSide(Placing):
     """Resize so that the short side is drawn from [smallest, largest] pixels; equal bounds: fixed."""
 
     smallest: int
     largest: int
     inverse: bool = False
 
-    def __call__(
-        self, frames_TCHW: Tensor, labels: Labels, generator: torch.Generator
-    ) -> tuple[Tensor, Labels]:
-        """frames_TCHW resized."""
-        if self.smallest == self.largest:
-            return transform.resize_short_side(frames_TCHW, self.smallest), labels
-        return transform.random_short_side(
-            frames_TCHW, self.smallest, self.largest, generator=generator, inverse=self.inverse
-        ), labels
+    def draw(
+        self, height: int, width: int, labels: Labels, generator: torch.Generator
+    ) -> tuple[Place, Labels]:
+        """All of it, in another size."""
+        size = self.smallest
+        if self.smallest != self.largest:
+            size = transform.draw_short_side(
+                self.smallest, self.largest, generator=generator, inverse=self.inverse
+            )
+        return Place(height, width, size=transform.short_side_size(height, width, size)), labels
 
 
 @dataclass(frozen=True)
-class RandomCrop:
+class RandomCrop(Placing):
     """A square of `size` pixels anywhere."""
 
     size: int
 
-    def __call__(
-        self, frames_TCHW: Tensor, labels: Labels, generator: torch.Generator
-    ) -> tuple[Tensor, Labels]:
-        """frames_TCHW cut to the square."""
-        return transform.random_crop(frames_TCHW, self.size, generator=generator), labels
+    def draw(
+        self, height: int, width: int, labels: Labels, generator: torch.Generator
+    ) -> tuple[Place, Labels]:
+        """The square."""
+        return Place(
+            height, width, transform.draw_crop(height, width, self.size, generator=generator)
+        ), labels
 
 
 @dataclass(frozen=True)
-class MultiScaleCrop:
+class CentreCrop(Placing):
+    """The square of `size` pixels in the middle: no chance in it."""
+
+    size: int
+
+    def draw(
+        self, height: int, width: int, labels: Labels, generator: torch.Generator
+    ) -> tuple[Place, Labels]:
+        """The square."""
+        left, top = transform.centre_offset(height, width, self.size)
+        return Place(height, width, transform.Rectangle(left, top, self.size, self.size)), labels
+
+
+@dataclass(frozen=True)
+class MultiScaleCrop(Placing):
     """TSN's corner crop with scale jitter, resized to `size` pixels."""
 
     size: int
@@ -66,39 +135,42 @@ class MultiScaleCrop:
     max_distort: int = 1
     more_places: bool = True
 
-    def __call__(
-        self, frames_TCHW: Tensor, labels: Labels, generator: torch.Generator
-    ) -> tuple[Tensor, Labels]:
-        """frames_TCHW cut and resized."""
-        return transform.multi_scale_crop(
-            frames_TCHW,
+    def draw(
+        self, height: int, width: int, labels: Labels, generator: torch.Generator
+    ) -> tuple[Place, Labels]:
+        """The rectangle at a corner, an edge or in the middle, made square."""
+        part = transform.draw_multi_scale_crop(
+            height,
+            width,
             self.size,
             generator=generator,
             scales=self.scales,
             max_distort=self.max_distort,
             more_places=self.more_places,
-        ), labels
+        )
+        return Place(height, width, part, (self.size, self.size)), labels
 
 
 @dataclass(frozen=True)
-class ResizedCrop:
+class ResizedCrop(Placing):
     """Inception's crop: a random share of the area at a random aspect, resized to `size` pixels."""
 
     size: int
     area: tuple[float, float] = (0.08, 1.0)
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
 
-    def __call__(
-        self, frames_TCHW: Tensor, labels: Labels, generator: torch.Generator
-    ) -> tuple[Tensor, Labels]:
-        """frames_TCHW cut and resized."""
-        return transform.random_resized_crop(
-            frames_TCHW, self.size, generator=generator, area=self.area, aspect=self.aspect
-        ), labels
+    def draw(
+        self, height: int, width: int, labels: Labels, generator: torch.Generator
+    ) -> tuple[Place, Labels]:
+        """The rectangle, made square."""
+        part = transform.draw_resized_crop(
+            height, width, generator=generator, area=self.area, aspect=self.aspect
+        )
+        return Place(height, width, part, (self.size, self.size)), labels
 
 
 @dataclass(frozen=True)
-class Flip:
+class Flip(Placing):
     """Mirror left and right with a probability.
 
     `mirror` (`transform.mirror_labels(class_names)`) gives each label's label in the mirror: "to the
@@ -110,16 +182,16 @@ class Flip:
     mirror: tuple[int | None, ...] | None = None
     modality: str = "rgb"
 
-    def __call__(
-        self, frames_TCHW: Tensor, labels: Labels, generator: torch.Generator
-    ) -> tuple[Tensor, Labels]:
-        """frames_TCHW and labels, both mirrored or neither."""
+    def draw(
+        self, height: int, width: int, labels: Labels, generator: torch.Generator
+    ) -> tuple[Place, Labels]:
+        """All of it, and labels, both mirrored or neither; each label keeps its place among them."""
         flips = float(torch.rand((), generator=generator, dtype=torch.float64)) < self.probability
         mirrored = labels if self.mirror is None else [self.mirror[label] for label in labels]
         known = tuple(label for label in mirrored if label is not None)
         if not flips or len(known) < len(labels):
-            return frames_TCHW, labels
-        return transform.flip_horizontally(frames_TCHW, self.modality), known
+            return Place(height, width), labels
+        return Place(height, width, mirrored=True), known
 
 
 @dataclass(frozen=True)
@@ -135,7 +207,7 @@ class ColourJitter:
         self, frames_TCHW: Tensor, labels: Labels, generator: torch.Generator
     ) -> tuple[Tensor, Labels]:
         """frames_TCHW in other colours."""
-        return transform.colour_jitter(
+        return colour_jitter(
             frames_TCHW,
             generator=generator,
             brightness=self.brightness,
@@ -156,7 +228,7 @@ class Grey:
     ) -> tuple[Tensor, Labels]:
         """frames_TCHW, grey or as they are."""
         if float(torch.rand((), generator=generator, dtype=torch.float64)) < self.probability:
-            return transform.greyscale(frames_TCHW), labels
+            return greyscale(frames_TCHW), labels
         return frames_TCHW, labels
 
 

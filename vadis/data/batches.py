@@ -21,12 +21,55 @@ from vadis.video.transform import normalise
 
 
 @dataclass(frozen=True)
+class ViewBoxes:
+    """M boxes where they lie in the views of an example or of a batch, cut at the views' edges.
+
+    boxes_M4: float32 xyxy in [0, 1] of the view. view_M: int64, which view. number_M: int64, which of the
+    example's `boxes` it is. share_M: float32, how much of its area is in the view (0 to 1). labels: of each,
+    mirrored where the clip was.
+    """
+
+    boxes_M4: Tensor
+    view_M: Tensor
+    number_M: Tensor
+    share_M: Tensor
+    labels: tuple[tuple[int, ...], ...]
+
+    def of_views(self, start: int, stop: int) -> ViewBoxes:
+        """Those of the views from start to before stop, which count from 0 then."""
+        kept_M = (self.view_M >= start) & (self.view_M < stop)
+        labels = tuple(own for own, kept in zip(self.labels, kept_M.tolist(), strict=True) if kept)
+        return ViewBoxes(
+            self.boxes_M4[kept_M],
+            self.view_M[kept_M] - start,
+            self.number_M[kept_M],
+            self.share_M[kept_M],
+            labels,
+        )
+
+    @classmethod
+    def join(cls, items: Sequence[ViewBoxes], num_views: int) -> ViewBoxes:
+        """Those of several examples, each of `num_views` views, one after the other."""
+        if not items:
+            none = torch.empty(0, dtype=torch.int64)
+            return cls(torch.empty(0, 4), none, none, torch.empty(0), ())
+        return cls(
+            torch.cat([item.boxes_M4 for item in items]),
+            torch.cat([item.view_M + place * num_views for place, item in enumerate(items)]),
+            torch.cat([item.number_M for item in items]),
+            torch.cat([item.share_M for item in items]),
+            tuple(own for item in items for own in item.labels),
+        )
+
+
+@dataclass(frozen=True)
 class LoadedExample:
     """An example as a worker hands it over: pixels_VTCHW uint8, labels (mirrored where the clip was).
 
     A network of several modalities has pixels_VTCHW for each, by name; `absent` are those that the example
     lacks, whose pixels mean nothing. num_damaged counts frames that the decoder marked as damaged; short:
-    the file ends before its end. times_VT: when each frame of each view is shown, in seconds, float64.
+    the file ends before its end. times_VT: when each frame of each view is shown, in seconds, float64. boxes:
+    where the example's boxes are in the views, if they were asked for.
     """
 
     draw: Draw
@@ -36,6 +79,7 @@ class LoadedExample:
     short: bool = False
     absent: frozenset[str] = frozenset()
     times_VT: Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.float64))
+    boxes: ViewBoxes | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +103,7 @@ class Batch:
     labels_B: int64, -1 where hidden; a multi-label dataset has labels_BK instead, float32 of 0 and 1.
     indices_B: int64, place of each example in the dataset. damaged: examples with damaged frames, or from a
     file that ends early, by index. times_VT: float64, when each frame is shown, in seconds of the file.
+    boxes: of all views, if they were asked for.
     """
 
     pixels_VTCHW: Tensors
@@ -70,6 +115,7 @@ class Batch:
     damaged: tuple[int, ...] = ()
     times_VT: Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.float64))
     absent: dict[str, Tensor] = field(default_factory=dict)
+    boxes: ViewBoxes | None = None
 
     @property
     def num_valid(self) -> int:
@@ -104,6 +150,7 @@ class Batch:
                 self,
                 pixels_VTCHW=each(operator.itemgetter(slice(start, stop)), self.pixels_VTCHW),
                 absent={name: absent_V[start:stop] for name, absent_V in self.absent.items()},
+                boxes=None if self.boxes is None else self.boxes.of_views(start, stop),
             )
 
     def pin_memory(self) -> Batch:
@@ -121,10 +168,14 @@ def _to_clip(pixels_VTCHW: Tensor, spec: ClipSpec, device: torch.device | str) -
 
 @dataclass(frozen=True)
 class Collate:
-    """Examples to a `Batch`; picklable, for the workers. num_classes: None where examples have one label."""
+    """Examples to a `Batch`; picklable, for the workers.
+
+    num_classes: None where examples have one label. boxes: whether examples come with theirs.
+    """
 
     spec: ClipSpec
     num_classes: int | None
+    boxes: bool = False
 
     def __call__(self, items: Sequence[LoadedExample | FailedExample]) -> Batch:
         """The batch of what could be read, with the failures beside it. Raises ValueError for views of
@@ -157,6 +208,9 @@ class Collate:
                 name: torch.tensor([name in item.absent for item in loaded]).repeat_interleave(views)
                 for name in sorted(lacking)
             },
+            ViewBoxes.join([item.boxes for item in loaded if item.boxes is not None], views)
+            if self.boxes
+            else None,
         )
 
     def _labels(self, labels: list[tuple[int, ...]]) -> Tensor:

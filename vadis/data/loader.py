@@ -16,6 +16,7 @@ H W pixels.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,20 +28,24 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from vadis.data.augment import Crops, Step, cut_views
-from vadis.data.batches import Batch, Collate, FailedExample, LoadedExample
+from vadis.data.augment import Crops, Step, cut_boxes, cut_views, take_steps
+from vadis.data.batches import Batch, Collate, FailedExample, LoadedExample, ViewBoxes
 from vadis.data.clip_rules import ClipRule
 from vadis.data.clips import Clips, check_modality, read_clips, read_parts
 from vadis.data.order import Draw, Order, share_of
 from vadis.data.reading import PLAIN, Reading
 from vadis.records import Dataset, Example, Failure, VideoError
 from vadis.specs import ClipSpec
+from vadis.video.boxes import limit_boxes
 from vadis.video.streams import leader
 from vadis.video.transform import resize_short_side
 
 log = logging.getLogger(__name__)
 
 STATE_VERSION = 1
+
+BOX_SHARE = 0.1
+"""A box goes from a view in which less than this share of its area is left: that sliver shows no action."""
 
 
 class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
@@ -50,7 +55,9 @@ class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
     all cut and mirrored alike; without steps, frames are scaled to `spec.size` pixels and cut by `crops`.
     `training` draws clips and steps at
     random; without it a rule takes its fixed places. In training a clip with a damaged frame counts as
-    failed unless `keep_damaged`; evaluation keeps it, and says so.
+    failed unless `keep_damaged`; evaluation keeps it, and says so. boxes: also say where the boxes of an
+    example are in each view: they move with the pixels, are cut at the edges, and go where less than
+    `BOX_SHARE` of one is left. Steps of your own must be `Placing` then.
     """
 
     def __init__(
@@ -65,6 +72,7 @@ class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
         seed: int = 0,
         keep_damaged: bool | None = None,
         reading: Reading = PLAIN,
+        boxes: bool = False,
     ) -> None:
         check_modality(spec)
         if seed < 0:
@@ -83,6 +91,7 @@ class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
         self.seed = seed
         self.keep_damaged = not training if keep_damaged is None else keep_damaged
         self.reading = reading
+        self.boxes = boxes
 
     def __len__(self) -> int:
         return len(self.dataset.examples)
@@ -104,14 +113,16 @@ class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
         if num_damaged and not self.keep_damaged:
             raise VideoError("corrupt", example.video, f"{num_damaged} frames of the clip are damaged")
         labels, views, start = example.labels, {}, generator.get_state()
+        boxes = None
         for name, part in (spec.parts or {"": spec}).items():
-            views[name], labels = self._cut(loaded[name], part, name, example.labels, generator, start)
+            views[name], labels, found = self._cut(loaded[name], part, name, example, generator, start)
+            boxes = boxes or found  # all parts are cut alike
         first = next(iter(loaded.values()))
         times_NT = torch.from_numpy(first.times_T[first.indices_NT])
         times_VT = times_NT.repeat_interleave(len(leader(views)) // len(times_NT), 0)
         absent = frozenset(name for name, clips in loaded.items() if clips.absent)
         pixels = views if spec.parts else views[""]
-        return LoadedExample(draw, labels, pixels, num_damaged, first.short, absent, times_VT)
+        return LoadedExample(draw, labels, pixels, num_damaged, first.short, absent, times_VT, boxes)
 
     def _read(self, example: Example, rng: np.random.Generator | None) -> dict[str, Clips]:
         """The clips of each part; of a spec without parts, of "" alone."""
@@ -127,22 +138,51 @@ class ClipDataset(TorchDataset[LoadedExample | FailedExample]):
         clips: Clips,
         spec: ClipSpec,
         name: str,
-        labels: tuple[int, ...],
+        example: Example,
         generator: torch.Generator,
         start: Tensor,
-    ) -> tuple[Tensor, tuple[int, ...]]:
-        """The views of a part, and the labels, mirrored where the clips were."""
-        steps, views, found = self.steps[name], [], labels
+    ) -> tuple[Tensor, tuple[int, ...], ViewBoxes | None]:
+        """The views of a part; the labels, mirrored where the clips were; where boxes are in each view."""
+        steps, views, boxes = self.steps[name], [], []
+        moves = self.boxes and spec.sound is None
+        # a label of a box has a say in whether a clip is mirrored, too
+        labels = example.labels + (sum((box.labels for box in example.boxes), ()) if moves else ())
+        corners = [(box.x1, box.y1, box.x2, box.y2) for box in example.boxes]
+        boxes_N4 = torch.tensor(corners, dtype=torch.float64).reshape(-1, 4) if moves else None
+        found = labels
         for frames_THWC in clips.clips:
             generator.set_state(start)  # all clips of an example, in all parts, are cut and mirrored alike
-            frames_TCHW, found = torch.from_numpy(frames_THWC).permute(0, 3, 1, 2), labels
-            for step in steps:
-                frames_TCHW, found = step(frames_TCHW, found, generator)
+            frames_TCHW = torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)
+            frames_TCHW, found, moved_N4 = take_steps(steps, frames_TCHW, labels, generator, boxes_N4)
             if not steps and spec.sound is None:  # changes nothing but frames from a cache of another size
                 frames_TCHW = resize_short_side(frames_TCHW, spec.size)
+            if moved_N4 is not None:
+                height, width = frames_TCHW.shape[-2:]
+                boxes += cut_boxes(moved_N4, height, width, spec.crop, self.crops)
             views += cut_views(frames_TCHW, spec.crop, self.crops, spec.modality)
         pixels_VTCHW = views[0][None] if len(views) == 1 else torch.stack(views)  # a batch copies once more
-        return pixels_VTCHW, found
+        own = len(example.labels)
+        return pixels_VTCHW, found[:own], _seen(example, boxes, found[own:]) if moves else None
+
+
+def _seen(example: Example, boxes: list[Tensor], labels: tuple[int, ...]) -> ViewBoxes:
+    """The boxes of an example that are seen in each of its views. labels: of all boxes, in turn."""
+    ends = list(itertools.accumulate((len(box.labels) for box in example.boxes), initial=0))
+    own = [labels[first:last] for first, last in itertools.pairwise(ends)]
+    items = []
+    for moved_N4 in boxes:
+        limited_N4, share_N = limit_boxes(moved_N4)
+        number_M = (share_N >= BOX_SHARE).nonzero()[:, 0]
+        items.append(
+            ViewBoxes(
+                limited_N4[number_M].float(),
+                torch.zeros_like(number_M),
+                number_M,
+                share_N[number_M].float(),
+                tuple(own[number] for number in number_M.tolist()),
+            )
+        )
+    return ViewBoxes.join(items, 1)
 
 
 def generators(seed: int, draw: Draw) -> tuple[np.random.Generator, torch.Generator]:
@@ -221,7 +261,7 @@ class ClipLoader:
         self._loader: DataLoader[Any] = DataLoader(
             clips,
             batch_sampler=self._batches,  # type: ignore[arg-type]
-            collate_fn=Collate(clips.spec, num_classes),
+            collate_fn=Collate(clips.spec, num_classes, clips.boxes),
             num_workers=workers,
             prefetch_factor=prefetch if workers else None,
             persistent_workers=workers > 0,

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from torch import Tensor
-
 from vadis.config import Augment, DataConfig, RunConfig
 from vadis.data.augment import (
+    CentreCrop,
     ColourJitter,
     Flip,
     Grey,
@@ -68,19 +67,6 @@ def make_steps(
     if spec.modality == "rgb" and augment.grey:
         steps.append(Grey(augment.grey))
     return tuple(steps)
-
-
-@dataclass(frozen=True)
-class CentreCrop:
-    """The square of `size` pixels in the middle: no chance in it."""
-
-    size: int
-
-    def __call__(
-        self, frames_TCHW: Tensor, labels: tuple[int, ...], generator: object
-    ) -> tuple[Tensor, tuple[int, ...]]:
-        """frames_TCHW cut to the square."""
-        return transform.centre_crop(frames_TCHW, self.size), labels
 
 
 def part_size(share: int, wanted: int | None) -> int:

@@ -1,4 +1,4 @@
-"""Frames to a model's input: resizing, crops, flips, colour and normalisation on tensors.
+"""Frames to a model's input: resizing, crops, flips and normalisation on tensors.
 
 Every function takes all frames of a clip at once and does the same to each of them. Frames are
 `frames_TCHW`: uint8 in 0..255 (RGB), or float32 flow in pixels with u and v interleaved along C; dtype
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -80,13 +80,17 @@ def random_short_side(
 
     With `inverse` the reciprocal of the size is what is uniform (SlowFast's option).
     """
+    size = draw_short_side(smallest, largest, generator=generator, inverse=inverse)
+    return resize_short_side(frames_TCHW, size)
+
+
+def draw_short_side(smallest: int, largest: int, *, generator: torch.Generator, inverse: bool = False) -> int:
+    """The short side in pixels that `random_short_side` takes."""
     if not 1 <= smallest <= largest:
         raise ValueError(f"need 1 <= smallest <= largest, got {smallest} and {largest}")
     if inverse:
-        size = round(1.0 / _uniform(1.0 / largest, 1.0 / smallest, generator))
-    else:
-        size = round(_uniform(smallest, largest, generator))
-    return resize_short_side(frames_TCHW, size)
+        return round(1.0 / _uniform(1.0 / largest, 1.0 / smallest, generator))
+    return round(_uniform(smallest, largest, generator))
 
 
 def cap_aspect(frames_TCHW: Tensor, ratio: float = 1.6) -> Tensor:
@@ -100,6 +104,15 @@ def cap_aspect(frames_TCHW: Tensor, ratio: float = 1.6) -> Tensor:
 
 
 # Crops -------------------------------------------------------------------------------------------------
+
+
+class Rectangle(NamedTuple):
+    """A part of a picture, in pixels: what `crop` takes."""
+
+    left: int
+    top: int
+    height: int
+    width: int
 
 
 def crop(frames_TCHW: Tensor, left: int, top: int, height: int, width: int | None = None) -> Tensor:
@@ -198,9 +211,14 @@ def ten_crop(frames_TCHW: Tensor, size: int, modality: str = "rgb") -> list[Tens
 
 def random_crop(frames_TCHW: Tensor, size: int, *, generator: torch.Generator) -> Tensor:
     """A square of `size` pixels, all places being equally likely; a view."""
-    down, across = _room(*_check_frames(frames_TCHW), size)
+    return crop(frames_TCHW, *draw_crop(*_check_frames(frames_TCHW), size, generator=generator))
+
+
+def draw_crop(height: int, width: int, size: int, *, generator: torch.Generator) -> Rectangle:
+    """Where `random_crop` cuts a picture of height x width pixels."""
+    down, across = _room(height, width, size)
     top = _integer(down + 1, generator)
-    return crop(frames_TCHW, _integer(across + 1, generator), top, size)
+    return Rectangle(_integer(across + 1, generator), top, size, size)
 
 
 def multi_scale_crop(
@@ -218,9 +236,30 @@ def multi_scale_crop(
     that list; a side within 2 pixels of `size` becomes `size`. The place is one of 13 fixed ones, or one
     of 5 (corners, centre) without `more_places`.
     """
+    place = draw_multi_scale_crop(
+        *_check_frames(frames_TCHW),
+        size,
+        generator=generator,
+        scales=scales,
+        max_distort=max_distort,
+        more_places=more_places,
+    )
+    return resize(crop(frames_TCHW, *place), size, size)
+
+
+def draw_multi_scale_crop(
+    height: int,
+    width: int,
+    size: int,
+    *,
+    generator: torch.Generator,
+    scales: Sequence[float] = (1.0, 0.875, 0.75, 0.66),
+    max_distort: int = 1,
+    more_places: bool = True,
+) -> Rectangle:
+    """Where `multi_scale_crop` cuts a picture of height x width pixels, before it resizes."""
     if not scales or not all(0 < scale <= 1 for scale in scales):
         raise ValueError(f"scales ({list(scales)}) must be in (0, 1]")
-    height, width = _check_frames(frames_TCHW)
     short = min(height, width)
     sides = [max(1, int(short * scale)) for scale in scales]
     sides = [size if abs(side - size) < 3 and size <= short else side for side in sides]
@@ -229,7 +268,7 @@ def multi_scale_crop(
     crop_height, crop_width = pairs[_integer(len(pairs), generator)]
     places = corner_offsets(height, width, crop_height, crop_width)[: 13 if more_places else 5]
     left, top = places[_integer(len(places), generator)]
-    return resize(crop(frames_TCHW, left, top, crop_height, crop_width), size, size)
+    return Rectangle(left, top, crop_height, crop_width)
 
 
 def random_resized_crop(
@@ -245,9 +284,21 @@ def random_resized_crop(
     The aspect is drawn log-uniformly; after ten crops that do not fit, the largest central one within
     `aspect` is taken.
     """
+    place = draw_resized_crop(*_check_frames(frames_TCHW), generator=generator, area=area, aspect=aspect)
+    return resize(crop(frames_TCHW, *place), size, size)
+
+
+def draw_resized_crop(
+    height: int,
+    width: int,
+    *,
+    generator: torch.Generator,
+    area: tuple[float, float] = (0.08, 1.0),
+    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Rectangle:
+    """Where `random_resized_crop` cuts a picture of height x width pixels, before it resizes."""
     if not (0 < area[0] <= area[1] <= 1 and 0 < aspect[0] <= aspect[1]):
         raise ValueError(f"need 0 < low <= high, and an area of at most 1: got area {area}, aspect {aspect}")
-    height, width = _check_frames(frames_TCHW)
     for _ in range(10):
         target = height * width * _uniform(*area, generator)
         ratio = math.exp(_uniform(math.log(aspect[0]), math.log(aspect[1]), generator))
@@ -261,7 +312,7 @@ def random_resized_crop(
         new_width = min(width, max(1, round(height * ratio)))
         new_height = min(height, max(1, round(width / ratio)))
         left, top = (width - new_width) // 2, (height - new_height) // 2
-    return resize(crop(frames_TCHW, left, top, new_height, new_width), size, size)
+    return Rectangle(left, top, new_height, new_width)
 
 
 # Flips -------------------------------------------------------------------------------------------------
@@ -329,45 +380,6 @@ def random_flip(
     if not flips or (label is not None and target is None):
         return frames_TCHW, label
     return flip_horizontally(frames_TCHW, modality), target
-
-
-# Colour ------------------------------------------------------------------------------------------------
-
-
-def colour_jitter(
-    frames_TCHW: Tensor,
-    *,
-    generator: torch.Generator,
-    brightness: float = 0.0,
-    contrast: float = 0.0,
-    saturation: float = 0.0,
-    hue: float = 0.0,
-) -> Tensor:
-    """Change the colours of a whole clip alike, in random order; uint8 RGB in and out.
-
-    Factors are drawn from [1 - x, 1 + x] (not below 0); `hue` from [-hue, hue] in turns, at most 0.5.
-    """
-    if min(brightness, contrast, saturation, hue) < 0 or hue > 0.5:
-        raise ValueError(f"strengths must not be negative and hue ({hue}) at most 0.5")
-    frames = frames_TCHW
-    steps = [
-        (F.adjust_brightness, brightness, 1.0),
-        (F.adjust_contrast, contrast, 1.0),
-        (F.adjust_saturation, saturation, 1.0),
-        (F.adjust_hue, hue, 0.0),
-    ]
-    for place in torch.randperm(len(steps), generator=generator).tolist():
-        adjust, strength, neutral = steps[place]
-        if strength > 0:
-            low = -strength if adjust is F.adjust_hue else max(0.0, neutral - strength)
-            frames = adjust(frames, _uniform(low, neutral + strength, generator))
-    return frames
-
-
-def greyscale(frames_TCHW: Tensor) -> Tensor:
-    """Grey by ITU-R 601 weights, repeated over the 3 channels; same dtype and shape."""
-    _check_frames(frames_TCHW)
-    return F.rgb_to_grayscale(frames_TCHW, num_output_channels=3)
 
 
 # To a model's input ------------------------------------------------------------------------------------
