@@ -21,6 +21,7 @@ from vadis.specs import ClipSpec
 from vadis.training.averaging import WeightAverage
 from vadis.training.feeding import make_steps, part_size
 from vadis.training.heads import Head, cut_head, join_datasets
+from vadis.training.journal import draw_curves
 from vadis.training.losses import class_loss, dense_loss, heads_loss, multi_label_loss, score_clips
 from vadis.training.mixing import mix
 from vadis.training.optimisers import freeze_parameters, make_groups, make_optimiser, set_rate, set_training
@@ -596,3 +597,10 @@ def test_smoke_keeps_what_may_not_fit() -> None:
     many = replace(dataset, examples=dataset.examples[:1] * 5 + dataset.examples)
     assert {example.labels for example in smoke_dataset(many).examples} == {(0,), (1,), (2,)}
     assert len(smoke_dataset(many).examples) == 4
+
+
+@pytest.mark.filterwarnings("error")
+def test_curves_of_a_run_that_has_no_loss_yet(tmp_path: Path) -> None:
+    row = {"step": 1, "epoch": 1.0, "lr": 0.1, "train_loss": None, "val_loss": None, "val_top1": 0.5}
+    draw_curves([row], tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 1000

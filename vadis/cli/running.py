@@ -44,7 +44,10 @@ def _show(error: Exception) -> None:
     """One clear line, or several, on standard error; no file's name in it moves the cursor."""
     from vadis.formats.table import spell_out
 
-    text = "\n".join(spell_out(line) for line in str(error).split("\n"))
+    said = str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.filename2 is None:
+        said = f"{error.filename}: {error.strerror}"  # without the number that Python puts in front
+    text = "\n".join(spell_out(line) for line in said.split("\n"))
     typer.echo(f"error: {text}", err=True)
 
 

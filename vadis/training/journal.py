@@ -209,7 +209,7 @@ def draw_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.set_xlabel("epoch")
         axes.set_title(title)
         axes.grid(alpha=0.3)
-        if len(keys) > 1:
+        if len(keys) > 1 and axes.lines:
             axes.legend(fontsize="small")
     part = path.with_name(path.name + ".part")
     try:
