@@ -24,9 +24,10 @@ from vadis.tables.results import find_results
 from vadis.transfer import modes
 from vadis.transfer.controls import freeze_frame, randomise, shuffle_frames, shuffle_labels
 from vadis.transfer.grid import Grid, Run, make_plan
-from vadis.transfer.modes import Setup, Start, make_recipe_for, make_trunk, parse_start, run_linear
+from vadis.transfer.modes import Setup, make_recipe_for, make_trunk, run_linear
 from vadis.transfer.report import make_sheet, summarise
 from vadis.transfer.run import TransferJob, run_transfer
+from vadis.transfer.starts import Start, file_word, parse_start, tell_apart
 from vadis.transfer.study import Study
 from vadis.transfer.subsets import check_amount, largest, take_examples
 
@@ -333,10 +334,62 @@ def test_a_study_that_is_stopped_goes_on(target: Path, weights_file: Path, tmp_p
     assert run_transfer(job) == 130
 
 
+def test_networks_of_one_name_in_several_folders_stay_apart(target: Path, tmp_path: Path) -> None:
+    """What `vadis train` leaves is always called best.safetensors."""
+    files = []
+    for seed, folder in enumerate(("a", "b")):
+        torch.manual_seed(seed)
+        model = create_model("r3d_18", tiny=True, num_classes=3)
+        model.class_names = ("a", "b", "c")
+        model.spec = replace(model.spec, num_frames=4, frame_stride=1, fps=25.0, size=32, crop=32)
+        (tmp_path / folder).mkdir()
+        files.append(str(save_model(model, tmp_path / folder / "best.safetensors")))
+    out, setup = tmp_path / "out", Setup(workers=0)
+    grid = Grid(models=(*files, "+".join(files)), modes=("fixed",))
+    rows = Study(target, grid, out, setup).run()
+    assert [row["architecture"] for row in rows] == ["a/best", "b/best", "a/best+b/best"]
+    assert [row["models"] for row in rows[1:]] == [["r3d_18.best"], ["r3d_18.best"] * 2]
+    assert len({row["scores_file"] for row in rows}) == 3
+    assert len(list((out / "models").glob("*.safetensors"))) == 2
+    parts = []
+    for row in rows:
+        with np.load(out / row["scores_file"]) as file:
+            parts.append(np.log(file["scores"].astype(np.float64)))
+    assert not np.allclose(parts[0], parts[1])
+    both = np.exp(parts[0] + parts[1])
+    np.testing.assert_allclose(np.exp(parts[2]), both / both.sum(1, keepdims=True), atol=1e-4)
+    assert len(make_sheet(summarise(rows)).rows) == 3
+    assert {result.models for result in find_results(out)} == {("r3d_18.best",), ("r3d_18.best",) * 2}
+    shutil.copy(files[1], files[0])  # as if it were trained once more
+    with pytest.raises(ValueError, match=r"a/best.safetensors held other weights"):
+        Study(target, grid, out, setup).run()
+
+
+def test_names_of_starts() -> None:
+    assert file_word("i3d_inception.k400") == "i3d_inception.k400"
+    words = [file_word(name) for name in ("x/a/best.safetensors", "y/a/best.safetensors", "best.safetensors")]
+    assert len(set(words)) == 3
+    assert all(word.startswith(("a-best-", "best-")) for word in words)
+    labels = tell_apart(("x/a/best.safetensors", "y/a/best.safetensors", "x/a/last.safetensors", "r3d_18"))
+    assert [label for _, label in labels] == ["x/a/best", "y/a/best", "x/a/last", "r3d_18"]
+    assert tell_apart(["a/b.safetensors", "c.safetensors"])[0][1] == "b"
+
+
+def test_what_has_no_weights_is_refused_before_anything_is_run(target: Path, tmp_path: Path) -> None:
+    for mode, word in (("fixed", "noise"), ("full", "no weights to transfer")):
+        study = Study(target, Grid(models=("r3d_18",), modes=("original", mode)), tmp_path / "out", Setup())
+        with pytest.raises(ValueError, match=word):
+            study.run()
+        assert not (tmp_path / "out").exists()
+        assert run_cli(target, "--init", "r3d_18", "--modes", f"original,{mode}", "--plan", "--tiny")[0] == 2
+
+
 def test_a_study_says_what_does_not_fit(target: Path, tmp_path: Path) -> None:
     assert run_cli(target, "--modes", "best", "--out", tmp_path)[0] == 2
     assert run_cli(target, "--splits", "one", "--out", tmp_path)[0] == 2
-    assert run_cli(target, "--splits", "4", "--init", "r3d_18", "--out", tmp_path)[0] == 1
+    assert (
+        run_cli(target, "--splits", "4", "--init", "r3d_18", "--modes", "original", "--out", tmp_path)[0] == 1
+    )
     assert run_cli(target, "--controls", "noise", "--out", tmp_path)[0] == 2
     with pytest.raises(ValueError, match="keep"):
         Study(target, Grid(), tmp_path, keep="some")

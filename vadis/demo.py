@@ -178,7 +178,8 @@ def run_experiments(
     train_set: Dataset, test_set: Dataset, out: Path, console: Console, size: Size, start: str
 ) -> tuple[list[dict[str, Any]], Path]:
     """All rows of the table, and the file of the first one's network."""
-    from vadis.transfer.modes import Setup, make_trunk, parse_start, run_linear, run_trained, save_outcome
+    from vadis.transfer.modes import Setup, make_trunk, run_linear, run_trained, save_outcome
+    from vadis.transfer.starts import parse_start
 
     views = Setup(
         num_frames=size.num_frames,

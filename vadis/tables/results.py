@@ -112,7 +112,7 @@ def _read_run(document: dict[str, Any], study: tuple[str, str], source: str) -> 
             return []
         return [
             OurResult(
-                models=tuple(str(run["model"]).split("+")),
+                models=tuple(map(str, document.get("models") or str(run["model"]).split("+"))),
                 dataset=study[0],
                 split=str(run["split"]),
                 mode=str(run["mode"]),

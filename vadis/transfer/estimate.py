@@ -29,7 +29,8 @@ from vadis.training.optimisers import freeze_parameters
 from vadis.training.start import build_network
 from vadis.transfer.controls import SEES
 from vadis.transfer.grid import Run
-from vadis.transfer.modes import LINEAR_MODES, Setup, Start, make_recipe_for, make_trunk, parse_start
+from vadis.transfer.modes import LINEAR_MODES, Setup, make_recipe_for, make_trunk
+from vadis.transfer.starts import Start, parse_start
 from vadis.transfer.study import Study
 from vadis.transfer.subsets import take_examples
 

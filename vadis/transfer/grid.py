@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from vadis.transfer.controls import CONTROLS
 from vadis.transfer.modes import LINEAR_MODES, check_mode
+from vadis.transfer.starts import file_word
 from vadis.transfer.subsets import ALL, check_amount
 
 NOT_TRANSFERRED = ("original", "imagenet")
@@ -31,8 +31,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """A name for files."""
-        model = "+".join(Path(part).stem if "/" in part else part for part in self.model.split("+"))
+        """A name for files, another one for each run."""
+        model = "+".join(map(file_word, self.model.split("+")))
         parts = [model, self.mode, f"split{self.split}", f"x{self.examples}", f"seed{self.seed}"]
         parts += [f"pre{self.pretrain}"] if self.pretrain else []
         parts += [self.control] if self.control else []

@@ -31,35 +31,18 @@ from vadis.feature_layers import scale_heads, top_layers, write_head
 from vadis.feature_store import FeatureSet
 from vadis.features import Views, extract_features
 from vadis.linear import LinearLayer, fit_layer
-from vadis.models import VideoModel, create_model, weights
+from vadis.models import VideoModel, create_model
 from vadis.models.weights import save_model
 from vadis.recipes import default_recipe
 from vadis.records import DataError, Dataset, Example
 from vadis.training import train
 from vadis.training.start import IMAGENET, build_network
 from vadis.transfer.controls import SEES, randomise, shuffle_labels
+from vadis.transfer.starts import Start, check_weights
 
 LINEAR_MODES = {"fixed": "logistic", "svm": "svm"}
 TRAINED_MODES = ("original", IMAGENET, "full")
 TOP = re.compile(r"top([1-9]\d*)")
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a run starts from: a network of `MODELS`, and weights (a tag or a file; None: none yet)."""
-
-    network: str
-    weights: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The name that `create_model` understands, or that of the file's network."""
-        return f"{self.network}.{self.weights}" if self.weights and not self.is_file else self.network
-
-    @property
-    def is_file(self) -> bool:
-        """Whether the weights are a file."""
-        return self.weights is not None and self.weights.endswith(".safetensors")
 
 
 @dataclass(frozen=True)
@@ -109,16 +92,6 @@ class Outcome:
     details: dict[str, Any]
 
 
-def parse_start(text: str) -> Start:
-    """A start from "i3d_inception.k400", "r3d_18" (no weights), or a .safetensors file. ValueError."""
-    if text.endswith(".safetensors"):
-        if not Path(text).is_file():
-            raise ValueError(f"{text}: no such file; give a file, or a name (`vadis weights list`)")
-        return Start(str(weights.load(text).metadata["model"]), text)
-    network, _, tag = text.partition(".")
-    return Start(network, tag or None)
-
-
 def check_mode(mode: str) -> None:
     """Raise ValueError, with the modes that there are, for another."""
     if mode not in LINEAR_MODES and mode not in TRAINED_MODES and not TOP.fullmatch(mode):
@@ -139,11 +112,8 @@ def make_recipe_for(
         init = None
     elif mode == IMAGENET:
         init = IMAGENET
-    elif init is None:
-        raise ValueError(
-            f"{start.network} has no weights to transfer in mode {mode!r}: name some ({start.network}.k400), "
-            "a file, or --pretrain"
-        )
+    else:
+        check_weights(mode, start)
     recipe = default_recipe(start.network, num_examples, init)
     given = {
         key: getattr(setup, key)

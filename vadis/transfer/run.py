@@ -99,6 +99,7 @@ def run_transfer(job: TransferJob) -> int:
     study = job.study
     console = Console(stderr=True, quiet=job.quiet, highlight=False)
     plan = make_plan(study.grid)
+    study.check_starts()
     for model in study.grid.models:
         for part in model.split("+"):
             fetch_if_missing(part, quiet=job.quiet)

@@ -7,6 +7,7 @@ dataset by name and by its hash, and the setup, so that a folder never holds num
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -22,29 +23,27 @@ import numpy as np
 from vadis.data.class_choice import choose_classes
 from vadis.data.clip_rules import ClipRule
 from vadis.data.loader import fingerprint
-from vadis.data.parts import list_split_pairs, open_parts
+from vadis.data.parts import check_videos, list_split_pairs, open_parts
 from vadis.data.scan import open_dataset
 from vadis.evaluation.calibration import to_logits
 from vadis.evaluation.measures import measure
 from vadis.evaluation.protocols import PROTOCOLS, EvaluationProtocol
 from vadis.evaluation.views import ScoredDataset
 from vadis.metrics.classification import softmax
-from vadis.models import create_model
 from vadis.models.weights import save_model
 from vadis.records import DataError, Dataset
-from vadis.transfer.grid import Grid, Run, make_plan
+from vadis.transfer.grid import NOT_TRANSFERRED, Grid, Run, make_plan
 from vadis.transfer.modes import (
     LINEAR_MODES,
     Outcome,
     Setup,
-    Start,
     make_trunk,
-    parse_start,
     run_linear,
     run_trained,
     save_outcome,
     train_network,
 )
+from vadis.transfer.starts import Start, check_weights, parse_start, plain_label, tell_apart
 from vadis.transfer.subsets import ALL, largest, take_examples
 from vadis.video.write import part_file
 
@@ -85,6 +84,7 @@ def _open_whole(path: str | Path, name: str | None, number: int) -> Split:
         raise DataError(f"{path} has {len(pairs)} split(s), there is no split {number}")
     train_name, test_name = pairs[number - 1]
     train, test = open_dataset(path, name, train_name), open_dataset(path, name, test_name)
+    check_videos(train)
     return Split(train, test, f"{train.name}: learnt from {train_name}, tested on {test_name}")
 
 
@@ -148,6 +148,20 @@ class Study:
         """What the tables show."""
         return "mean_ap" if self.split(self.grid.splits[0]).train.multi_label else "top1"
 
+    def check_starts(self) -> None:
+        """Raise ValueError for a run of the plan that has no weights to transfer, before any is run."""
+        for run in make_plan(self.grid):
+            for start in map(parse_start, run.model.split("+")):
+                if run.mode in NOT_TRANSFERRED or run.pretrain or start.weights is not None:
+                    continue
+                if run.mode not in LINEAR_MODES:
+                    check_weights(run.mode, start)
+                elif run.control != "random":
+                    raise ValueError(
+                        f"{start.network} has no weights, so its features would be noise: name some "
+                        f"({start.network}.k400), a file, --pretrain, or --controls random"
+                    )
+
     def finished(self) -> list[dict[str, Any]]:
         """The rows that are written, in order; a line that a kill cut short is not one."""
         rows = []
@@ -163,9 +177,24 @@ class Study:
         return rows
 
     def rows(self) -> list[dict[str, Any]]:
-        """The finished rows that belong to the grid, in the order of the plan."""
+        """The finished rows that belong to the grid, in the order of the plan.
+
+        Networks that the table would call the same are told apart in `architecture`.
+        """
         found = {Run(**row["run"]): row for row in self.finished()}
-        return [found[run] for run in make_plan(self.grid) if run in found]
+        rows = [found[run] for run in make_plan(self.grid) if run in found]
+        alike: dict[tuple[str, str], list[str]] = {}
+        for row in rows:
+            models = alike.setdefault((row["architecture"], row["stream"]), [])
+            if row["run"]["model"] not in models:
+                models.append(row["run"]["model"])
+        labels = {
+            model: label
+            for models in alike.values()
+            if len(models) > 1
+            for model, label in tell_apart(models)
+        }
+        return [{**row, "architecture": labels.get(row["run"]["model"], row["architecture"])} for row in rows]
 
     def run(
         self,
@@ -180,6 +209,7 @@ class Study:
         of a run. Raises ValueError where the folder holds another study, KeyboardInterrupt where it is
         stopped.
         """
+        self.check_starts()
         self._claim()
         plan = make_plan(self.grid)
         done = {Run(**row["run"]) for row in self.finished()}
@@ -245,7 +275,7 @@ class Study:
     def _row(
         self, run: Run, scored: ScoredDataset, metrics: dict[str, Any], num_train: int
     ) -> dict[str, Any]:
-        architecture, stream = self._label(run.model)
+        architecture, stream = plain_label(run.model)
         np_file = self.out / "scores" / f"{run.name}.npz"
         np_file.parent.mkdir(parents=True, exist_ok=True)
         with part_file(np_file) as part, part.open("wb") as file:
@@ -254,6 +284,7 @@ class Study:
         return {
             "run": asdict(run),
             "architecture": architecture,
+            "models": [parse_start(part).card_name for part in run.model.split("+")],
             "stream": stream,
             "metrics": numbers,
             "num_train": num_train,
@@ -285,11 +316,6 @@ class Study:
         """What the run starts from; a network that has to be pre-trained first is."""
         start = parse_start(run.model)
         if not run.pretrain:
-            if run.mode in LINEAR_MODES and start.weights is None and run.control != "random":
-                raise ValueError(
-                    f"{start.network} has no weights, so its features would be noise: name some "
-                    f"({start.network}.k400), a file, --pretrain, or --controls random"
-                )
             return start
         name = replace(run, mode=PRETRAINING, split=0, examples=ALL, control="").name
         target = self.out / "pretrained" / f"{name}.safetensors"
@@ -316,15 +342,12 @@ class Study:
             path = save_outcome(outcome, self.out / "models" / f"{run.name}.safetensors")
             row["model_file"] = str(path.relative_to(self.out))
 
-    def _label(self, model: str) -> tuple[str, str]:
-        """Row and stream of a model in the tables; models that would share both keep their own names."""
-        labels = {entry: _plain_label(entry) for entry in self.grid.models}
-        label = labels.setdefault(model, _plain_label(model))
-        if list(labels.values()).count(label) > 1:
-            return "+".join(Path(part).stem if "/" in part else part for part in model.split("+")), label[1]
-        return label
-
     # --- the folder ---
+
+    def _files_of_starts(self) -> list[str]:
+        """The starts that are files, each once."""
+        parts = (part for model in self.grid.models for part in model.split("+"))
+        return list(dict.fromkeys(part for part in parts if parse_start(part).is_file))
 
     def _claim(self) -> None:
         """Write what the study is, or see that the folder holds the same."""
@@ -337,6 +360,7 @@ class Study:
         }
         name = splits[self.grid.splits[0]].train.name
         said: dict[str, Any] = {"dataset": name, "setup": setup, "data": {}, "source": None}
+        said["weights"] = {part: _hash_file(part) for part in self._files_of_starts()}
         for number, split in splits.items():
             said["data"][str(number)] = [fingerprint(split.train), fingerprint(split.test)]
         if self.grid.pretrain:
@@ -353,9 +377,16 @@ class Study:
             ]
             if said["source"] and known["source"] not in (None, said["source"]):
                 faults.append("the source was another")
+            weights = known.get("weights", {})
+            faults += [
+                f"{file} held other weights"
+                for file, code in said["weights"].items()
+                if weights.get(file, code) != code
+            ]
             if faults:
                 raise ValueError(f"{self.out} holds another study ({'; '.join(faults)}); name a new folder")
             said["data"] = {**known["data"], **said["data"]}
+            said["weights"] = {**weights, **said["weights"]}
             said["source"] = said["source"] or known["source"]
         with part_file(path) as part:
             part.write_text(json.dumps(said, indent=1) + "\n", "utf-8")
@@ -369,16 +400,14 @@ class Study:
             os.fsync(file.fileno())
 
 
+def _hash_file(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _files(dataset: Dataset) -> set[Path]:
     root = Path(dataset.root).resolve()
     return {root / example.video for example in dataset.examples}
-
-
-def _plain_label(model: str) -> tuple[str, str]:
-    starts = [parse_start(part) for part in model.split("+")]
-    streams = [create_model(start.network, tiny=True).spec.modality for start in starts]
-    networks = dict.fromkeys(start.network.removesuffix("_flow") for start in starts)
-    return "+".join(networks), "+".join(dict.fromkeys(streams))
 
 
 def _as_scored(scores_NK: np.ndarray, dataset: Dataset, protocol: str) -> ScoredDataset:
