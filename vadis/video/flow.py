@@ -161,9 +161,16 @@ def _overlapping(
                 return
 
 
+def _make_tvl1(device: str, batch_size: int | None, options: dict[str, Any]) -> FieldsOf:
+    from vadis.video import tvl1  # not at the top: OpenCV's methods do without PyTorch
+
+    return tvl1.TvL1(tvl1.choose_parameters(**options), tvl1.choose_device(device), batch_size)
+
+
 _MAKERS: dict[str, Callable[[str, int | None, dict[str, Any]], FieldsOf]] = {
     "dis": make_dis,
     "farneback": make_farneback,
     "tvl1_opencv": make_tvl1_opencv,
+    "tvl1": _make_tvl1,
 }
 """Method: what makes it ready, of the device, the pairs at once, and its options."""
