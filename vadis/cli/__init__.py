@@ -12,7 +12,18 @@ from typing import Annotated
 
 import typer
 
-from vadis.cli import datasets, figures, flow, fusion, machine, networks, sound, training, videos
+from vadis.cli import (
+    datasets,
+    figures,
+    flow,
+    fusion,
+    machine,
+    networks,
+    sound,
+    training,
+    trajectories,
+    videos,
+)
 from vadis.cli.running import asked_to_stop, remember_interrupt
 
 app = typer.Typer(
@@ -47,6 +58,7 @@ VERBS = (
     figures.compare,
     fusion.fuse,
     training.train,
+    trajectories.trajectories,
 )
 for _name, _group in GROUPS.items():
     app.add_typer(_group, name=_name)

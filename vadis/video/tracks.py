@@ -96,8 +96,8 @@ class Trajectories:
     index of each track's first frame. seconds_N2: when its first and its last frame are shown. scales_N: 0
     for the full size, 1 for 1/sqrt 2 of it ... descriptors: float32 (N, D) of `trajectory`, `hog`, `hof`,
     `mbhx`, `mbhy`. num_found: tracks that there were; more than N where a limit kept a random part.
-    num_frames: how many were read. notes: what was odd. cost: seconds of flow, camera, tracking and
-    descriptors.
+    num_frames: how many were read. notes: what was odd. cost: processor seconds of flow, camera, tracking
+    and descriptors.
     """
 
     points_NL2: Floats

@@ -205,7 +205,7 @@ class Tracker:
 
     def _estimate(self, frames_THWC: Picture) -> tuple[Floats, Floats]:
         """Flow between the frames, and flow without the camera."""
-        begun = time.perf_counter()
+        begun = time.process_time()
         fields_THW2 = self._estimator(frames_THWC).fields_THW2
         begun = self._spend("flow", begun)
         if self.options.camera == "keep":
@@ -237,7 +237,7 @@ class Tracker:
 
     def _step(self, frame_HWC: Picture, field_HW2: Floats, own_HW2: Floats) -> list[_Ended]:
         """From one frame to the next."""
-        begun = time.perf_counter()
+        begun = time.process_time()
         pyramid = list(self._pyramid(_grey(frame_HWC)))
         begun = self._spend("tracking", begun)
         ended = []
@@ -256,7 +256,7 @@ class Tracker:
         return ended
 
     def _spend(self, stage: str, begun: float) -> float:
-        now = time.perf_counter()
+        now = time.process_time()
         self.cost[stage] += now - begun
         return now
 
