@@ -71,7 +71,7 @@ class _Texture:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A textured plane that moves: a point of it at x is at turn_22 (x - centre_2) + centre_2 + step_2 a frame
+    """A textured plane that moves: what is at x is at turn_22 (x - centre_2) + centre_2 + step_2 a frame
     later; radius in pixels of the disc it is about `middle_2`, None: all of the plane."""
 
     texture: _Texture

@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 from vadis.records import Limits
 from vadis.video.decode import Video
 from vadis.video.flow_fields import Flow
-from vadis.video.opencv_flow import FieldsOf, make_dis, make_farneback, make_tvl1_opencv, opencv
+from vadis.video.opencv_flow import (
+    FieldsOf,
+    check_options,
+    make_dis,
+    make_farneback,
+    make_tvl1_opencv,
+    opencv,
+)
 from vadis.video.source import VideoPath
 from vadis.video.stream import stream_frames
 
@@ -117,7 +124,8 @@ def flow_pieces(
     of the frames from index `first` to before `stop` (None: to the end): one field fewer than frames.
     short_side: pixels to which frames are scaled before; values count pixels of the scaled picture. An opened
     `Video` brings its own scale, and is decoded from the keyframe before each piece; a path is decoded once.
-    Raises VideoError as decoding does, ValueError as `Estimator`.
+    "mv" takes a path and no short_side: the result's `resized` does that. Raises VideoError as decoding does,
+    ValueError as `Estimator`.
     """
     if pairs_at_once < 1:
         raise ValueError(f"pairs_at_once must be at least 1, got {pairs_at_once}")
@@ -125,6 +133,17 @@ def flow_pieces(
         raise ValueError(f"frames from {first} to before {stop} are no part of a video")
     if isinstance(video, Video) and short_side is not None:
         raise ValueError("an opened Video has its own short_side")
+    if method == "mv":
+        if isinstance(video, Video) or short_side is not None or options:
+            raise ValueError(
+                "motion vectors come from a file as it is: give its path; resize the flow afterwards"
+            )
+        from vadis.video.motion_vectors import motion_vector_pieces
+
+        yield from motion_vector_pieces(
+            video, pairs_at_once=pairs_at_once, first=first, stop=stop, limits=limits
+        )
+        return
     estimator = method if isinstance(method, Estimator) else Estimator(method, device=device, **options)
     for frames_THWC, times_T in _overlapping(video, pairs_at_once, first, stop, short_side, limits):
         yield estimator(frames_THWC), times_T[:-1]
@@ -167,10 +186,18 @@ def _make_tvl1(device: str, batch_size: int | None, options: dict[str, Any]) -> 
     return tvl1.TvL1(tvl1.choose_parameters(**options), tvl1.choose_device(device), batch_size)
 
 
+def _make_raft(device: str, batch_size: int | None, options: dict[str, Any]) -> FieldsOf:
+    from vadis.video import raft, tvl1
+
+    check_options("raft", options, ("size", "weights", "iterations"))
+    return raft.Raft(tvl1.choose_device(device), batch_size, **options)
+
+
 _MAKERS: dict[str, Callable[[str, int | None, dict[str, Any]], FieldsOf]] = {
     "dis": make_dis,
     "farneback": make_farneback,
     "tvl1_opencv": make_tvl1_opencv,
     "tvl1": _make_tvl1,
+    "raft": _make_raft,
 }
 """Method: what makes it ready, of the device, the pairs at once, and its options."""

@@ -4,13 +4,13 @@ The energy is that of Zach, Pock and Bischof (DAGM 2007): lambda |I1(x + u) - I0
 theta, plus the total variation of u. A pyramid brings large motions within reach; at each of its levels the
 second picture is warped by the flow so far and the difference linearised, several times.
 
-The parameters `opencv` and `paper` run their scheme: dual steps of length tau until the flow rests (Sanchez et
-al., IPOL 2013; OpenCV's median of 5 x 5). Ours, the default, differs in five ways, measured in
-benchmarks/flow.py: primal-dual steps with extrapolation (Chambolle and Pock, 2011), few of them, more at coarse
-levels; pyramid levels of half the size, as many as fit; pictures slightly blurred; the difference divided by
-the gradient's length (Zimmer et al., IJCV 2011), so that faint textures count; and a total variation that is
-quadratic where it is small (Huber's).
-On a CPU the steps go through the picture in strips that stay in the cache: whole pictures cost four times as much.
+The parameters `opencv` and `paper` run their scheme: dual steps of length tau until the flow rests (Sanchez
+et al., IPOL 2013; OpenCV's median of 5 x 5). Ours, the default, differs in five ways, measured in
+benchmarks/flow.py: primal-dual steps with extrapolation (Chambolle and Pock, 2011), few of them, more at
+coarse levels; pyramid levels of half the size, as many as fit; pictures slightly blurred; the difference
+divided by the gradient's length (Zimmer et al., IJCV 2011), so that faint textures count; and a total
+variation that is quadratic where it is small (Huber's). On a CPU the steps go through the picture in strips
+that stay in the cache: with whole pictures each operation costs four times as much.
 
 Legend: T frames, N pairs, H W pixels, C channels, 2 u (to the right) and v (down).
 """
