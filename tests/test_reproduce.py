@@ -206,9 +206,9 @@ def test_what_a_training_takes() -> None:
 def test_what_is_said_of_the_others(tmp_path: Path) -> None:
     by_hand = find_needs(read_table("quo_vadis_5").cell("IDT", "UCF-101"), HERE)
     assert any("idt_fv is not part of vadis" in text for text in by_hand.missing)
-    flow = find_needs(read_table("quo_vadis_3").cell("Two-Stream I3D", "from ImageNet flow top-1"), HERE)
-    assert any(text.startswith("input: flow") for text in flow.missing)
-    assert flow.commands == ()
+    fused = find_needs(read_table("quo_vadis_2").cell("3D-Fused", "UCF-101 flow"), HERE)
+    assert any(text.startswith("input: flow") for text in fused.missing)
+    assert fused.commands == (), "our network takes both"
     unknown = find_needs(read_table("tsn_comparison").cell("MPR", "HMDB-51"), HERE)
     assert unknown == Needs(missing=("the lectures say too little of the method to build it",))
     change = find_needs(read_table("quo_vadis_3_v1").cell("Two-Stream", "UCF-101 change"), HERE)
@@ -218,6 +218,23 @@ def test_what_is_said_of_the_others(tmp_path: Path) -> None:
     assert any("hidden" in text for text in hidden.missing)
     (tmp_path / "kinetics400").mkdir()
     assert not any(text.startswith("data:") for text in find_needs(SLOWFAST, tmp_path).missing)
+
+
+def test_flow_is_asked_for_where_a_network_takes_it() -> None:
+    table = read_table("quo_vadis_3")
+    flow = find_needs(table.cell("Two-Stream I3D", "from ImageNet flow top-1"), HERE)
+    assert any(text.startswith("input: flow; flow from `vadis flow`") for text in flow.missing)
+    readers = [line for line in flow.commands if line.startswith(("vadis train", "vadis evaluate"))]
+    assert readers
+    assert all(line.endswith(" --flow tvl1") for line in readers)
+    both = find_needs(table.cell("Two-Stream I3D", "from ImageNet RGB+flow top-1"), HERE)
+    assert both.commands[-1].startswith("vadis fuse results/quo_vadis_3/")
+    scored = [line for line in both.commands if "--save-scores" in line]
+    assert [line.endswith("--flow tvl1") for line in scored] == [False, True]
+    cell = read_table("quo_vadis_4").cell("Two-Stream I3D", "UCF-101 Original, without ImageNet")
+    (line,) = find_needs(cell, HERE).commands
+    assert "--models i3d_inception+i3d_inception_flow --modes original --splits 1" in line
+    assert line.endswith(" --out results/quo_vadis_4/ucf101 --flow tvl1")
 
 
 def test_transfers_are_merged() -> None:

@@ -59,6 +59,8 @@ TAGS = {
 """How names of weights and of recipes call a dataset."""
 
 WHOLE_FRAMES = 250
+FLOW = "tvl1"
+"""The method that most papers of the lectures took."""
 BACKWARD = 3  # forwards and backwards cost about three forwards
 
 
@@ -93,14 +95,28 @@ def find_needs(cell: Cell, data_folder: Path) -> Needs:
         return Needs(missing=("the lectures say too little of the method to build it",))
     absent = [name for name in dict.fromkeys(cell.models) if name not in MODELS]
     missing = [f"network: {', '.join(absent)} is not part of vadis (yet)"] if absent else []
-    if cell.modality not in ("", "rgb"):
+    if "flow" in cell.modality:
         kinds = cell.modality.replace("_", " ").replace("+", " and ")
-        missing.append(f"input: {kinds}; flow must lie beside the videos as pictures (docs/data.md)")
+        missing.append(
+            f"input: {kinds}; flow from `vadis flow`, or on the way, which is slow (--flow {FLOW})"
+        )
     missing += _data(cell, data_folder)
     if cell.options:
         missing.append(f"weights: nobody publishes this form ({cell.options}); train it")
     needs = _transfer(cell, missing, data_folder) if cell.mode else _evaluation(cell, missing, data_folder)
-    return needs if cell.modality in ("", "rgb") else replace(needs, commands=())
+    if cell.modality in ("", "rgb"):
+        return needs
+    taken = {name: list_facts([name])[0].modality for name in cell.models if name in MODELS}
+    if "+".join(taken.values()) != cell.modality:  # the default build takes something else
+        return replace(needs, commands=())
+    flowing = [name for name, modality in taken.items() if "flow" in modality]
+    return replace(needs, commands=tuple(_with_flow(command, flowing) for command in needs.commands))
+
+
+def _with_flow(command: str, flowing: Iterable[str]) -> str:
+    """A command that estimates flow where none is stored, if it reads videos for one of these networks."""
+    reads = command.startswith(("vadis train", "vadis evaluate", "vadis transfer"))
+    return f"{command} --flow {FLOW}" if reads and any(name in command for name in flowing) else command
 
 
 def _data(cell: Cell, folder: Path) -> list[str]:
@@ -157,11 +173,15 @@ def _evaluation(cell: Cell, missing: list[str], folder: Path) -> Needs:
             continue
         if count:
             num_clips[model] = count
-    if names and len(cell.models) == 1:
+    if names and len(names) == len(cell.models):
         split = "" if cell.split in ("challenge", "") else f" --split {cell.split}"
         views = f" --protocol {cell.views}" if cell.views else ""
-        out = f"results/{cell.table}/{names[0].replace('/', '_')}.json"
-        commands.append(f"vadis evaluate {place} --model {names[0]}{split}{views} --out {out}")
+        outs = [f"results/{cell.table}/{name.replace('/', '_')}" for name in names]
+        for name, out in zip(names, outs, strict=True):
+            scores = f" --save-scores {out}.npz" if len(names) > 1 else ""
+            commands.append(f"vadis evaluate {place} --model {name}{split}{views} --out {out}.json{scores}")
+        if len(names) > 1:
+            commands.append("vadis fuse " + " ".join(f"{out}.npz" for out in outs))
     return Needs(tuple(missing), tuple(names), num_clips, tuple(commands))
 
 
@@ -232,9 +252,9 @@ def _transfer(cell: Cell, missing: list[str], folder: Path) -> Needs:
         numbers = "1,2,3" if splits == 3 else "1"
         protocol = f" --protocol {cell.views}" if cell.views else ""
         place = folder / cell.dataset
-        for start in names:
-            what = f"--init {start} --modes {mode} --splits {numbers}{protocol}"
-            commands.append(f"vadis transfer {place} {what} --out results/{cell.table}/{cell.dataset}")
+        what = f"--init {names[0]}" if len(names) == 1 else f"--models {'+'.join(names)}"
+        what += f" --modes {mode} --splits {numbers}{protocol}"
+        commands.append(f"vadis transfer {place} {what} --out results/{cell.table}/{cell.dataset}")
     return Needs(tuple(missing), tuple(names), num_clips, tuple(commands))
 
 
