@@ -19,7 +19,7 @@ from vadis.data.reading import Reading
 from vadis.records import Example, VideoError
 from vadis.specs import ClipSpec, join_specs
 from vadis.video.decode import Video, decode
-from vadis.video.flow_stack import from_pixels, to_pixels
+from vadis.video.flow_levels import dequantise, quantise
 from vadis.video.scale import resize_picture
 from vadis.video.write import VideoWriter
 
@@ -65,7 +65,7 @@ def store(root: Path, video: str, short_side: int) -> tuple[str, str]:
     fields = get_estimator("farneback", "cpu")(frames_THWC).fields_THW2
     folder = root / f"{video}_flow"
     folder.mkdir(exist_ok=True)
-    for number, pixels_HW2 in enumerate(to_pixels(fields)):
+    for number, pixels_HW2 in enumerate(quantise(fields)):
         for place, name in enumerate("xy"):
             Image.fromarray(pixels_HW2[..., place]).save(folder / f"flow_{name}_{number:05d}.png")
     return tuple(f"{folder.name}/flow_{name}_*.png" for name in "xy")  # type: ignore[return-value]
@@ -142,7 +142,7 @@ def test_both_ways_are_the_film_forwards_and_backwards(root: Path) -> None:
     write_film(root / "on.mp4", film(9))
     write_film(root / "back.mp4", film(9)[::-1])
     on, back = (
-        from_pixels(
+        dequantise(
             read_clips(replace(CLIP, video=f"{name}.mp4"), root, spec, UNIFORM, reading=ESTIMATED).clips[0][0]
         )
         for name in ("on", "back")
@@ -158,8 +158,8 @@ def test_a_pan_is_nothing_to_warped_flow() -> None:
     ground = resize_picture(rng.integers(0, 255, (40, 60, 3), np.uint8), 200, 300)
     frames = np.stack([ground[20:120, 3 * step : 3 * step + 150] for step in range(3)])
     estimator = get_estimator("farneback", "cpu")
-    plain = from_pixels(estimate_pixels(frames, np.arange(2), estimator))
-    warped = from_pixels(estimate_pixels(frames, np.arange(2), estimator, warped=True))
+    plain = dequantise(estimate_pixels(frames, np.arange(2), estimator))
+    warped = dequantise(estimate_pixels(frames, np.arange(2), estimator, warped=True))
     inside = (slice(None), slice(15, -15), slice(15, -15))
     assert np.abs(plain[inside].mean((0, 1, 2)) - [-3, 0]).max() < 0.2
     assert np.abs(warped[inside]).mean() < 0.2
@@ -225,7 +225,7 @@ def test_frames_and_flow_of_a_variable_rate_show_the_same_times(root: Path, fps:
                 if last:
                     continue
                 pair = frames_THWC[[frame, following]]
-                wanted = to_pixels(pairs(pair).fields_THW2[0])
+                wanted = quantise(pairs(pair).fields_THW2[0])
                 assert (flow.clips[clip][place] == wanted).all()
 
 

@@ -8,15 +8,14 @@ import torch
 
 from vadis.specs import ClipSpec
 from vadis.video.flow_fields import Flow
+from vadis.video.flow_levels import quantise
 from vadis.video.flow_stack import (
     arrange,
     arrange_pixels,
     follow_trajectories,
     frame_differences,
-    from_pixels,
     stack_fields,
     subtract_mean,
-    to_pixels,
 )
 from vadis.video.transform import flip_horizontally
 
@@ -101,17 +100,8 @@ def test_both_ways_from_the_middle() -> None:
         spec(stacking="sideways")
 
 
-def test_pixels_are_those_of_denseflow() -> None:
-    values = [-25, -20, -19.95, -10, -0.04, 0, 0.04, 0.1, 10, 19.9, 20, 25]
-    pixels = to_pixels(np.array(values, np.float32))
-    assert pixels.tolist() == [0, 0, 0, 64, 127, 128, 128, 128, 191, 254, 255, 255]
-    assert np.abs(from_pixels(pixels) - np.clip(values, -20, 20)).max() <= 20 / 255 + 1e-6
-    levels = np.arange(256, dtype=np.uint8)
-    assert (to_pixels(from_pixels(levels)) == levels).all()
-
-
 def test_pixels_laid_out_anew_are_pixels() -> None:
-    pixels_HWC = to_pixels(stack_fields(constant(2)))
+    pixels_HWC = quantise(stack_fields(constant(2)))
     assert (arrange_pixels(pixels_HWC, spec(stack=2)) == pixels_HWC).all()
     assert (arrange_pixels(pixels_HWC, spec(stack=2, subtract_mean=True)) == 128).all()
 

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from vadis.data.reading import Reading
 from vadis.live import LiveJob, RollingWindow, answer_live, feed, read_camera, run_live
 from vadis.models import create_model, weights
 from vadis.models.weights import save_model
 from vadis.prediction import Predictor
 from vadis.records import VideoError
-from vadis.windows import make_protocol
+from vadis.specs import adjust
+from vadis.windows import Cut, make_protocol, softmax
 
 
 def frame(n: int) -> np.ndarray:
@@ -96,6 +98,27 @@ def test_answers_say_how_old_they_are() -> None:
     assert answer.latency_seconds == pytest.approx(0.25)
     assert (answer.start_seconds, answer.end_seconds) == pytest.approx((0.0, 0.4))
     assert len(answer.labels) == 2
+
+
+def test_live_flow_is_estimated_between_the_newest_frames(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    torch.manual_seed(0)
+    model = create_model("i3d_inception_flow", tiny=True, num_classes=3)
+    model.spec = adjust(model.spec, num_frames=10, size=40, crop=32)
+    predictor = Predictor(model, engine="torch", threads=1, reading=Reading(flow="farneback"))
+    protocol = predictor.make_protocol()
+    window = RollingWindow(protocol.window + protocol.ahead)
+    frames = np.random.default_rng(0).integers(0, 255, (11, 40, 40, 3), np.uint8)
+    for n, frame_HWC in enumerate(frames):
+        window.push(n / 25, frame_HWC)
+    window.end()
+    (answer,) = answer_live(predictor, window, protocol, 3)
+    wanted_BK = predictor.score_window(Cut(0, 9, 0.0, 0.4, frames), "live", 25.0)
+    scores = {label.label: label.score for label in answer.labels}
+    assert [scores[label] for label in range(3)] == pytest.approx(softmax(wanted_BK[0]).tolist())
+    sound = save_model(create_model("sound_vggish", tiny=True, num_classes=3), tmp_path / "s.safetensors")
+    with pytest.raises(ValueError, match="live input has no sound"):
+        run_live(LiveJob(model=str(sound), engine="torch", threads=1), io.BytesIO())
 
 
 def test_no_camera_and_no_video_are_clear_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -84,7 +84,9 @@ class ModelConfig:
 
     init: None (random), a tag of published weights ("k400"), "imagenet" (inflated from torchvision's image
     network), or a .safetensors file. options: of the network's function. dropout, drop_path: probabilities,
-    where the network has them. freeze: beginnings of parameter names that do not learn; "backbone" is all but
+    where the network has them. modality: what the network is to take instead ("rgb", "flow", "warped_flow",
+    "rgb_diff", "audio"), where it can; weights for another one start it (their first filters averaged and
+    repeated). freeze: beginnings of parameter names that do not learn; "backbone" is all but
     the head. learn: the opposite (only these and the head learn). frozen_batch_norm: which batch norms keep
     their statistics, "first_learns" is TSN's partial BN. heads, for several datasets: one "each", or one for
     their "union".
@@ -96,6 +98,7 @@ class ModelConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     dropout: float | None = None
     drop_path: float | None = None
+    modality: str | None = None
     freeze: tuple[str, ...] = ()
     learn: tuple[str, ...] = ()
     frozen_batch_norm: Literal["none", "all", "first_learns"] = "none"

@@ -20,11 +20,12 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
+from vadis.data.reading import Reading
 from vadis.fetching import fetch_if_missing
 from vadis.prediction import DEFAULT_MODEL, Predictor
 from vadis.records import LabelScore, Limits, VideoError
 from vadis.video.decode import stream_frames
-from vadis.windows import Protocol, crop_centre, is_plain, rank_labels
+from vadis.windows import Cut, Protocol, crop_centre, rank_labels
 
 Clock = Callable[[], float]
 TimedFrame = tuple[float, np.ndarray]
@@ -36,6 +37,7 @@ class LiveJob:
     """One call of `vadis predict --camera N` or `--input -`; times in seconds.
 
     threshold: the score (0 to 1) from which on an action is named; None: the model's, as it was calibrated.
+    flow: the method by which flow is estimated for a model that takes it.
     """
 
     camera: int | None = None
@@ -50,6 +52,7 @@ class LiveJob:
     engine: str = "auto"
     precision: str = "float32"
     threads: int | None = None
+    flow: str | None = None
     limits: Limits | None = None
 
 
@@ -148,8 +151,13 @@ def answer_live(
     rate = protocol.fps or 25.0
     while (reading := window.read(protocol.stride)) is not None:
         frames, arrived_at = reading
-        order = [index % len(frames) for index in range(0, protocol.window, protocol.frame_stride)]
-        logits_BK = predictor.score(np.stack([frames[index][1] for index in order])[None])
+        if protocol.sees:
+            pixels_THWC = np.stack([frame_HWC for _, frame_HWC in frames])
+            cut = Cut(0, len(frames) - 1, frames[0][0], frames[-1][0], pixels_THWC)
+            logits_BK = predictor.score_window(cut, "live input", rate)
+        else:
+            order = [index % len(frames) for index in range(0, protocol.window, protocol.frame_stride)]
+            logits_BK = predictor.score(np.stack([frames[index][1] for index in order])[None])
         labels = rank_labels(logits_BK[0], predictor.class_names, top_k)
         yield LiveAnswer(frames[0][0], frames[-1][0] + 1 / rate, labels, clock() - arrived_at, window.dropped)
 
@@ -201,12 +209,15 @@ def run_live(job: LiveJob, source: BinaryIO | None = None) -> int:
     """`vadis predict --camera N | --input -`: one line an answer, until the end or Ctrl-C."""
     fetch_if_missing(job.model)
     predictor = Predictor(
-        job.model, engine=job.engine, device=job.device, precision=job.precision, threads=job.threads
+        job.model,
+        engine=job.engine,
+        device=job.device,
+        precision=job.precision,
+        threads=job.threads,
+        reading=Reading(flow=job.flow),
     )
-    if not is_plain(predictor.spec):
-        raise ValueError(
-            f"live input is for models of RGB frames; this one takes {predictor.spec.describe()}"
-        )
+    if any(part.sound for part in predictor.spec.parts.values() or (predictor.spec,)):
+        raise ValueError(f"live input has no sound; this model takes {predictor.spec.describe()}")
     protocol = predictor.make_protocol("windows", job.window_seconds, job.stride_seconds)
     if job.stride_seconds is None:
         protocol = replace(protocol, stride=max(1, protocol.window // 4))
@@ -217,7 +228,7 @@ def run_live(job: LiveJob, source: BinaryIO | None = None) -> int:
     )
     threshold = predictor.threshold if job.threshold is None else job.threshold
     as_json = job.as_json or (job.out or "").endswith((".json", ".jsonl"))
-    window, stop = RollingWindow(protocol.window), threading.Event()
+    window, stop = RollingWindow(protocol.window + protocol.ahead), threading.Event()
     if job.camera is not None:
         frames = read_camera(job.camera, protocol)
     else:

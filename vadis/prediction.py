@@ -159,7 +159,8 @@ class Predictor:
         cut: with whole frames. rate: of them, in Hz. flow: of this video's windows, where they share some.
         Raises VideoError("not_found") where the video lacks something.
         """
-        arrays: dict[str, np.ndarray] = {"rgb": cut.frames_THWC}
+        inside = cut.last - cut.first + 1  # a frame beyond the window's end is there for flow alone
+        arrays: dict[str, np.ndarray] = {"rgb": cut.frames_THWC[:inside]}
         if self.reading.flow is not None:
             flow = flow or WindowFlow(self.reading.flow, self.flow_device)
             for part in self.spec.parts.values() or (self.spec,):
@@ -370,10 +371,20 @@ def load(
     precision: str = "float32",
     batch_size: int | None = None,
     threads: int | None = None,
+    flow: str | None = None,
 ) -> Predictor:
-    """Load a model once and keep it warm for many files (the last two stay loaded). See `Predictor`."""
+    """Load a model once and keep it warm for many files (the last two stay loaded). See `Predictor`.
+
+    flow: the method by which flow is estimated for a model that takes it (`vadis.video.flow.METHODS`).
+    """
     return Predictor(
-        model, engine=engine, device=device, precision=precision, batch_size=batch_size, threads=threads
+        model,
+        engine=engine,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        threads=threads,
+        reading=Reading(flow=flow),
     )
 
 
@@ -384,14 +395,15 @@ def predict(
     engine: str = "auto",
     device: str = "auto",
     precision: str = "float32",
+    flow: str | None = None,
     **options: Any,
 ) -> Prediction | list[Prediction]:
     """The actions of a video (raises VideoError) or of a list of them (errors are in the records).
 
     options: those of `Predictor.predict` or, for a list, `Predictor.predict_many` (top_k, threshold,
-    window_seconds, ...). The model stays loaded between calls.
+    window_seconds, ...). flow: as `load`. The model stays loaded between calls.
     """
-    predictor = load(model, engine=engine, device=device, precision=precision)
+    predictor = load(model, engine=engine, device=device, precision=precision, flow=flow)
     if isinstance(video, str | os.PathLike):
         return predictor.predict(video, **options)
     return list(predictor.predict_many(video, **options))

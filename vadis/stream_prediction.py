@@ -221,10 +221,7 @@ class StreamPredictor(Predictor):
         self, name: str, cut: Cut, video: str, rate: float, flow: WindowFlow | None, limits: Limits
     ) -> np.ndarray:
         """logits_K of one stream, in the order of the first one's classes."""
-        predictor = self.streams[name]
-        if not any("flow" in part.modality for part in _parts(predictor)):
-            cut = replace(cut, frames_THWC=cut.frames_THWC[: cut.last - cut.first + 1])
-        logits_K: np.ndarray = predictor.score_window(cut, video, rate, flow, limits)[0]
+        logits_K: np.ndarray = self.streams[name].score_window(cut, video, rate, flow, limits)[0]
         return logits_K[self._order[name]]
 
     def _fuse(self, logits: Mapping[str, np.ndarray]) -> np.ndarray:

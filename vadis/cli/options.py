@@ -36,11 +36,26 @@ MissingOption = Annotated[
     MissingName,
     typer.Option(help="A video without sound or flow that the model takes: it fails, or zeros go in."),
 ]
+
+
+def _known_method(value: str | None) -> str | None:
+    """Refuse a word that names no method of flow, as wrong usage."""
+    if value is not None:
+        from vadis.data.reading import Reading
+
+        try:
+            Reading(flow=value)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    return value
+
+
 FlowOption = Annotated[
     str | None,
     typer.Option(
         "--flow",
         metavar="METHOD",
+        callback=_known_method,
         help="Estimate flow that is not stored, on the way: dis, farneback, tvl1 ... (docs/flow.md).",
     ),
 ]

@@ -197,6 +197,14 @@ def train(
         str | None,
         typer.Option(help="What it starts from: k400 or other weights, imagenet, none, a .safetensors file."),
     ] = None,
+    modality: Annotated[
+        str | None,
+        typer.Option(
+            metavar="rgb|flow|rgb_diff|audio",
+            help="What the network is to take instead, where it can; --init may be of another modality.",
+        ),
+    ] = None,
+    flow: FlowOption = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe: optim.lr=0.05."),
@@ -239,6 +247,8 @@ def train(
         recipe=recipe,
         model=model,
         init=init,
+        modality=modality,
+        flow=flow,
         settings=tuple(settings or ()),
         name=name,
         split=split,

@@ -188,6 +188,7 @@ def predict(
             engine=engine.value,
             precision=precision.value,
             threads=threads,
+            flow=flow,
             limits=limits,
         )
         finish(run_live, live)

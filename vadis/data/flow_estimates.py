@@ -25,7 +25,7 @@ from vadis.data.clip_rules import CLOCK_SLACK, frame_length
 from vadis.records import Example, VideoError
 from vadis.specs import ClipSpec
 from vadis.video.decode import Video
-from vadis.video.flow_stack import from_pixels, to_pixels
+from vadis.video.flow_levels import dequantise, quantise
 from vadis.video.sample import Indices
 from vadis.video.scale import resize_picture, scaled_size
 
@@ -136,7 +136,7 @@ class WindowFlow:
                 pixels_FHW2 = estimate_pixels(small, wanted, estimator, warped, backward)
                 known.update(zip((first + wanted).tolist(), pixels_FHW2, strict=True))
             found.append(np.stack([known[first + i] for i in range(len(frames_THWC) - 1)]))
-        return from_pixels(np.concatenate(found, axis=-1))
+        return dequantise(np.concatenate(found, axis=-1))
 
 
 def _scaled(frames_THWC: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
@@ -167,7 +167,7 @@ def estimate_pixels(
         fields = estimator(frames_THWC, part.tolist()).dense().fields_THW2
         if warped:
             fields = _without_camera(frames_THWC, part, fields)
-        pixels_FHW2[begin : begin + len(part)] = to_pixels(fields)
+        pixels_FHW2[begin : begin + len(part)] = quantise(fields)
     return pixels_FHW2
 
 

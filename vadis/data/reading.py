@@ -40,6 +40,8 @@ class Reading:
         if self.flow is not None:
             from vadis.video.flow import METHODS
 
+            if self.flow == "mv":
+                raise ValueError("motion vectors lie in files: store them first (`vadis flow --method mv`)")
             if self.flow not in METHODS:
                 raise ValueError(
                     f"{self.flow!r} is no method of optical flow; there are {', '.join(METHODS)}"

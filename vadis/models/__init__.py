@@ -437,10 +437,12 @@ def create_model(
     loaded = load(source)
     metadata = loaded.metadata
     trained_as = str(metadata["model"])
-    if trained_as.removesuffix("_flow") != model_name.removesuffix("_flow"):
+    if _family(trained_as) != _family(model_name):
         raise ValueError(f"{source} holds weights of {trained_as!r}, not of {model_name!r}")
     trained_classes = int(metadata["num_classes"])
     as_filed = {"tiny": tiny, **metadata.get("options", {})}
+    if trained_as != model_name:  # the stream of another modality: what it takes is this name's matter
+        as_filed = {key: value for key, value in as_filed.items() if key not in ("in_channels", "modality")}
     built_with = {**as_filed, **options}
     model = maker(**built_with, num_classes=trained_classes)
     model.options = built_with
@@ -467,6 +469,11 @@ def create_model(
     return model
 
 
+def _family(name: str) -> str:
+    """A network's name, the same for the streams of all modalities: their weights start one another."""
+    return name.removesuffix("_flow").replace("_temporal_", "_spatial_")
+
+
 def _weights_source(model_name: str, weights: str | Path | None) -> str | Path | None:
     """A tag, a full name or a path -> the name or the path that `load` takes; None if none is named."""
     if weights is None:
@@ -475,7 +482,8 @@ def _weights_source(model_name: str, weights: str | Path | None) -> str | Path |
 
     text = str(weights)
     for name in (text, f"{model_name}.{text}"):
-        if name.partition(".")[0] == model_name and (name in WEIGHTS or is_pulled(name)):
+        kin = _family(name.partition(".")[0]) == _family(model_name)
+        if kin and (name in WEIGHTS or is_pulled(name)):
             return name
     if text.endswith(".safetensors") or Path(text).is_file():
         return Path(text)
@@ -491,7 +499,8 @@ def _adopt_spec(built: ClipSpec, stated: ClipSpec, usual: ClipSpec, options: Ite
     `crop` ...), and what is `built` otherwise than `usual`, the spec without the caller's options
     (`num_segments` changes the number of frames).
     """
-    if stated.modality != built.modality:
+    kin = {stated.modality, built.modality} in ({"rgb", "rgb_diff"}, {"flow", "warped_flow"})
+    if stated.modality != built.modality and not (kin and usual.modality == built.modality):
         return built
     asked = {key for key in options if hasattr(stated, key)}
     asked |= {"size"} if "crop" in asked else set()  # a crop of another size is cut from another picture

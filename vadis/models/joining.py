@@ -38,7 +38,12 @@ def join_streams(
     if any(each is not None and names is not None and each != names for _, each in others):
         raise WeightsError("the streams must know the same classes; their names differ")
     tiny = any((fact.get("options") or {}).get("tiny") for fact in facts.values())
-    network = create_model(model, num_classes=int(count), tiny=tiny, **options)
+    if "audio" in facts:  # a stream that a network of two has if asked for
+        options.setdefault("audio", str(facts["audio"]["model"]))
+    try:
+        network = create_model(model, num_classes=int(count), tiny=tiny, **options)
+    except TypeError as error:
+        raise WeightsError(f"{model} has no stream of sound; got {', '.join(parts)}") from error
     if set(network.spec.parts) != set(parts):
         wanted = ", ".join(network.spec.parts) or "one tensor, no streams"
         raise WeightsError(f"{model} takes {wanted}; got {', '.join(parts)}")

@@ -232,18 +232,24 @@ class TwoStreamI3d(TwoStream):
     flow: InceptionI3d
     min_frames = MIN_FRAMES
 
-    def __init__(self, num_classes: int = 400, *, tiny: bool = False, dropout: float = 0.5) -> None:
+    def __init__(
+        self, num_classes: int = 400, *, tiny: bool = False, dropout: float = 0.5, audio: str | None = None
+    ) -> None:
         super().__init__(
             i3d_inception(num_classes, tiny=tiny, dropout=dropout),
             i3d_inception_flow(num_classes, tiny=tiny, dropout=dropout),
+            audio=audio,
+            tiny=tiny,
         )
 
     def join_scores(self, logits: Mapping[str, Tensor]) -> Tensor:
         """From what `forward_heads` gives to the logits_BK of `forward`."""
-        return logits["rgb"] + logits["flow"]
+        return torch.stack([logits[part] for part in self.spec.parts]).sum(0)
 
     def forward_dense(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor:
         """Score every position in time, 8 frames apart. clips_BCTHW: as for `forward`. Returns logits_BTK."""
+        if len(self.spec.parts) > 2:
+            raise ValueError("sound answers once a clip, not at every position: leave out audio")
         check_parts(self, clips_BCTHW)
         return self.rgb.forward_dense(clips_BCTHW["rgb"]) + self.flow.forward_dense(clips_BCTHW["flow"])
 
@@ -277,12 +283,14 @@ def two_stream_inception(
     crop: int | None = None,
     dropout: float = 0.5,
     flow_weight: float = 1.0,
+    audio: str | None = None,
 ) -> TwoStream:
     """Two-Stream: Inception-v1 on a frame and on 10 flow fields, 12.1 M parameters.
 
     Each stream may have several positions, 25 at test, whose logits are averaged. stack: flow fields of a
     position. crop: pixels. `dropout` is the probability of a feature to be left out before each classifier
-    while training. flow_weight: how much the temporal stream's softmax counts, of the spatial one's 1.
+    while training. flow_weight: how much the temporal stream's softmax counts, of the spatial one's 1. audio:
+    a third stream ("sound_resnet18", ...), whose softmax is averaged with theirs.
     """
     rgb, flow = (
         Stream(
@@ -298,7 +306,7 @@ def two_stream_inception(
     )
     for stream in (rgb, flow):
         stream.spec = replace(stream.spec, fps=FPS)
-    return TwoStream(rgb, flow, flow_weight)
+    return TwoStream(rgb, flow, flow_weight, audio=audio, tiny=tiny)
 
 
 def fused3d_inception(
@@ -318,10 +326,13 @@ def fused3d_inception(
     return Fused3d(num_classes, tiny=tiny, crop=size, stack=stack, dropout=dropout)
 
 
-def two_stream_i3d(num_classes: int = 400, tiny: bool = False, *, dropout: float = 0.5) -> TwoStreamI3d:
+def two_stream_i3d(
+    num_classes: int = 400, tiny: bool = False, *, dropout: float = 0.5, audio: str | None = None
+) -> TwoStreamI3d:
     """Two-Stream I3D: 25.4 M parameters, 213.5 G multiply-adds for 64 frames and 64 flow fields.
 
     `tiny` divides every width by 8, for tests. `dropout` is the probability of a feature to be left out while
-    training. Weights of both streams, imported one by one, are joined by `vadis.models.joining.join_streams`.
+    training. audio: a third stream ("sound_resnet18", ...), whose logits are added, too. Weights of streams,
+    imported one by one, are joined by `vadis.models.joining.join_streams`.
     """
-    return TwoStreamI3d(num_classes, tiny=tiny, dropout=dropout)
+    return TwoStreamI3d(num_classes, tiny=tiny, dropout=dropout, audio=audio)

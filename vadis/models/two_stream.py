@@ -18,9 +18,10 @@ Paper: Simonyan and Zisserman, "Two-Stream Convolutional Networks for Action Rec
     softmax  classes                    average of both, or an SVM on both
 
 Flow fields lie in the channels, u and v in turn; how displacements are laid there (one after another, along
-trajectories, forwards and backwards, less their mean) is the flow's matter, not the network's: they are all
-20 channels. Later work put other image networks in place of VGG-M; here they are VGG-16, ResNet and
-Inception-v1, the flow network started from ImageNet as well (first filters averaged and repeated).
+trajectories, forwards and backwards, less their mean) is said by the spec (`stacking`, `subtract_mean`): they
+are all 20 channels to the network. Later work put other image networks in place of VGG-M; here they are
+VGG-16, ResNet and Inception-v1, the flow network started from ImageNet as well (first filters averaged and
+repeated).
 
 Where we differ, and why:
 - The clips of a video are its `test_frames` = 25 positions at test, one at random in training. A clip of
@@ -39,13 +40,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from vadis.models.contract import Paper, Result, VideoModel
 from vadis.models.layers import Trunk, by_frame, check_clip, check_parts, fresh_classifier, make_spec
+from vadis.models.sound import make_sound
 from vadis.models.trunks import make_trunk
 from vadis.models.vgg import PIXELS, TABLES, TINY_PIXELS, Vgg, score
 from vadis.specs import join_specs
@@ -152,11 +155,14 @@ class Stream(VideoModel):
         crop: int | None = None,
         dropout: float = 0.5,
         without: tuple[str, ...] = (),
+        stacking: Literal["optical", "trajectory", "bidirectional"] = "optical",
+        subtract_mean: bool = False,
     ) -> None:
         """trunk: of `vadis.models.trunks.TRUNKS`. stack: flow fields (2 channels each) of a position.
 
-        crop: pixels of a side. dropout: probability of a feature to be left out before the classifier and,
-        of VGG, before its last hidden layer. without: layers that a VGG is built without.
+        stacking, subtract_mean: how they lie there, of flow only (`ClipSpec`). crop: pixels of a side.
+        dropout: probability of a feature to be left out before the classifier and, of VGG, before its last
+        hidden layer. without: layers that a VGG is built without.
         """
         super().__init__()
         if crop is None:
@@ -186,6 +192,8 @@ class Stream(VideoModel):
             test_frames=TEST_FRAMES,
             **self.trunk.pixels,
         )
+        if in_channels == 2:
+            self.spec = replace(self.spec, stacking=stacking, subtract_mean=subtract_mean)
         self.input_weights = (f"trunk.{self.trunk.first}",)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.trunk.num_features, num_classes)
@@ -223,27 +231,44 @@ class Stream(VideoModel):
 
 
 class TwoStream(VideoModel):
-    """A spatial and a temporal stream that meet in their scores.
+    """A spatial and a temporal stream that meet in their scores; and a stream of sound, if wanted.
 
-    flow_weight: how much the temporal stream's softmax counts, of the spatial one's 1.
+    flow_weight, audio_weight: how much these streams' softmaxes count, of the spatial one's 1. audio: one of
+    `vadis.models.sound`'s, by name.
     """
 
-    heads = ("rgb.head", "flow.head")
-
-    def __init__(self, rgb: VideoModel, flow: VideoModel, flow_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        rgb: VideoModel,
+        flow: VideoModel,
+        flow_weight: float = 1.0,
+        *,
+        audio: str | None = None,
+        audio_weight: float = 1.0,
+        tiny: bool = False,
+    ) -> None:
         super().__init__()
-        if not 0 < flow_weight < math.inf:
-            raise ValueError(f"flow_weight must be above 0 (the spatial stream's is 1), got {flow_weight}")
+        for name, weight in (("flow_weight", flow_weight), ("audio_weight", audio_weight)):
+            if not 0 < weight < math.inf:
+                raise ValueError(f"{name} must be above 0 (the spatial stream's is 1), got {weight}")
         self.rgb, self.flow, self.flow_weight = rgb, flow, flow_weight
-        self.spec = join_specs({"rgb": rgb.spec, "flow": flow.spec})
+        streams = {"rgb": rgb, "flow": flow}
+        self.weights = {"rgb": 1.0, "flow": flow_weight}
+        if audio is not None:
+            streams["audio"] = self.audio = make_sound(audio, rgb.num_classes, tiny)
+            self.weights["audio"] = audio_weight
+        self.heads = tuple(f"{part}.head" for part in streams)
+        self.spec = join_specs({part: stream.spec for part, stream in streams.items()})
         self.num_classes = rgb.num_classes
-        self.input_weights = (f"rgb.{rgb.input_weights[0]}", f"flow.{flow.input_weights[0]}")
+        self.input_weights = tuple(
+            f"{part}.{key}" for part, each in streams.items() for key in each.input_weights
+        )
 
     def forward(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor:
-        """Score a batch of clips of both modalities: the (weighted) mean of both softmaxes, as a logarithm.
+        """Score a batch of clips of all modalities: the (weighted) mean of the softmaxes, as a logarithm.
 
-        clips_BCTHW: {"rgb": tensor_BCTHW, "flow": tensor_BCTHW}, each as its stream wants it. Returns
-        logits_BK.
+        clips_BCTHW: {"rgb": tensor_BCTHW, "flow": tensor_BCTHW}, each as its stream wants it, and "audio"
+        where there is that stream. Returns logits_BK.
         """
         return self.join_scores(self.forward_heads(clips_BCTHW))
 
@@ -253,11 +278,11 @@ class TwoStream(VideoModel):
         clips_BCTHW: as for `forward`. Returns a logits_BK for each modality.
         """
         check_parts(self, clips_BCTHW)
-        return {"rgb": self.rgb(clips_BCTHW["rgb"]), "flow": self.flow(clips_BCTHW["flow"])}
+        return {part: getattr(self, part)(clips_BCTHW[part]) for part in self.spec.parts}
 
     def join_scores(self, logits: Mapping[str, Tensor]) -> Tensor:
         """From what `forward_heads` gives to the logits_BK of `forward`."""
-        return mean_of_softmaxes((logits["rgb"], logits["flow"]), (1.0, self.flow_weight))
+        return mean_of_softmaxes(tuple(logits[part] for part in self.weights), tuple(self.weights.values()))
 
     def forward_features(self, clips_BCTHW: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The last map of each stream.
@@ -268,9 +293,9 @@ class TwoStream(VideoModel):
         return {part: getattr(self, part).forward_features(clips_BCTHW[part]) for part in self.spec.parts}
 
     def reset_head(self, num_classes: int) -> None:
-        """Put untrained classifiers of `num_classes` (K) on both streams, on their devices."""
-        self.rgb.reset_head(num_classes)
-        self.flow.reset_head(num_classes)
+        """Put untrained classifiers of `num_classes` (K) on all streams, on their devices."""
+        for part in self.spec.parts:
+            getattr(self, part).reset_head(num_classes)
         self.num_classes = num_classes
         self.class_names = None
 
@@ -294,7 +319,8 @@ def two_stream_spatial_vggm(
     """The paper's spatial network: VGG-M-2048 on a frame, 90.6 M parameters with 101 classes.
 
     options: those of `Stream`: `crop` (pixels of a side, 224), `dropout` (a probability, 0.5; the paper tries
-    0.9 as well), `stack` (flow fields, 10, where `in_channels` is 2).
+    0.9 as well); where `in_channels` is 2, `stack` (flow fields, 10), `stacking` ("optical", "trajectory",
+    "bidirectional") and `subtract_mean`.
     """
     return Stream("vgg_m", num_classes, in_channels=in_channels, tiny=tiny, **options)
 
@@ -316,7 +342,9 @@ def two_stream_vggm(
 ) -> TwoStream:
     """The paper's two-stream network: both of the above, the mean of their softmaxes.
 
-    flow_weight: how much the temporal stream's scores count, of the spatial one's 1. options: as for either.
+    flow_weight: how much the temporal stream's scores count, of the spatial one's 1. options: as for either;
+    `audio` ("sound_resnet18", "sound_xception", "sound_vggish") adds a stream of sound, its scores counting
+    `audio_weight`.
     """
     return _pair("vgg_m", num_classes, tiny, flow_weight, options, {"without": ("norm2",)})
 
@@ -416,6 +444,8 @@ def _pair(
     of_flow: Mapping[str, Any] = {},
 ) -> TwoStream:
     """Both streams with the same options; `of_flow` are the temporal one's where nothing else is asked."""
-    rgb = Stream(trunk, num_classes, in_channels=3, tiny=tiny, **options)
-    flow = Stream(trunk, num_classes, in_channels=2, tiny=tiny, **{**of_flow, **options})
-    return TwoStream(rgb, flow, flow_weight)
+    both = {key: value for key, value in options.items() if key not in ("audio", "audio_weight")}
+    sound = {key: value for key, value in options.items() if key not in both}
+    rgb = Stream(trunk, num_classes, in_channels=3, tiny=tiny, **both)
+    flow = Stream(trunk, num_classes, in_channels=2, tiny=tiny, **{**of_flow, **both})
+    return TwoStream(rgb, flow, flow_weight, tiny=tiny, **sound)

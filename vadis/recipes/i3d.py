@@ -4,8 +4,8 @@ Carreira and Zisserman, Quo Vadis, Action Recognition? (arXiv:1705.07750), secti
 authors' repository (kinetics-i3d), which prints the schedule. Charades: the winning entry of 2017 as
 piergiaj/pytorch-i3d trains it.
 
-The flow networks have schedules of their own (README: to 155,000 steps); there is no recipe for them, because
-training reads RGB.
+Flow is clipped to 20 pixels a frame at 25 frames a second and divided by 20; the authors compute it by TV-L1
+before. Stored flow is read (`vadis flow`), or made on the way (`--flow METHOD`).
 """
 
 from __future__ import annotations
@@ -66,6 +66,44 @@ def kinetics_imagenet() -> Recipe:
             expected="71.1 % top-1, 89.3 % top-5, whole video, Kinetics-400 test",
             differs="The authors' image network has batch norm statistics of their own training; ours is "
             "torchvision's GoogLeNet. " + base.source.differs,
+        ),
+    )
+
+
+def flow_kinetics(start: str | None = None) -> Recipe:
+    """The flow stream by the README: 115,000 steps, then again from the full rate to 155,000.
+
+    start: None, or "imagenet".
+    """
+    base = kinetics_imagenet() if start else kinetics()
+    return replace(
+        base,
+        name="i3d_inception_flow_k400" + ("_imagenet" if start else ""),
+        title="I3D on flow from " + ("inflated ImageNet weights" if start else "random weights"),
+        model=replace(base.model, name="i3d_inception_flow"),
+        optim=replace(base.optim, milestones=(97_000.0, 104_500.0)),
+        source=replace(
+            base.source,
+            expected=("63.4 % top-1, 84.9 % top-5" if start else "61.5 % top-1, 83.4 % top-5")
+            + ", whole video, Kinetics-400 test",
+            differs="The authors go on from 0.1 again: to 140,000 steps, at 0.01 to 150,000, at 0.001 to "
+            "155,000. So does a second run: --init the first one's file, --set optim.length=40000 --set "
+            "optim.milestones=25000,35000. " + base.source.differs,
+        ),
+    )
+
+
+def flow_fine_tuning(dataset: str, expected: str) -> Recipe:
+    """The flow stream on UCF-101 or HMDB-51, from ImageNet and Kinetics-400."""
+    base = fine_tuning(dataset, expected)
+    return replace(
+        base,
+        name=f"i3d_inception_flow_{dataset.lower().replace('-', '')}",
+        title="I3D on flow, fine-tuned from Kinetics-400",
+        model=replace(base.model, name="i3d_inception_flow", init="k400_imagenet"),
+        source=replace(
+            base.source,
+            expected=f"{expected} % top-1, whole video, {dataset}, mean of three splits, flow only",
         ),
     )
 

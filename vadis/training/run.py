@@ -32,6 +32,8 @@ from vadis.training.session import Session, make_task
 from vadis.training.smoke import smoke_dataset, smoke_recipe
 from vadis.training.start import IMAGENET
 
+SOUND_MODEL = "sound_resnet18"
+"""What `--modality audio` trains where no network is named."""
 DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
 
@@ -43,6 +45,8 @@ class TrainJob:
     recipe: str | None = None
     model: str | None = None
     init: str | None = None
+    modality: str | None = None
+    flow: str | None = None
     settings: tuple[str, ...] = ()
     name: str | None = None
     split: str | None = None
@@ -117,7 +121,7 @@ def choose_recipe(job: TrainJob, num_examples: int) -> Recipe:
     elif saved is not None and job.model is None and job.init is None:
         recipe = recipe_from_dict(saved["recipe"])
     else:
-        model = job.model or DEFAULT_MODEL
+        model = job.model or (SOUND_MODEL if job.modality == "audio" else DEFAULT_MODEL)
         init = None if job.init in (None, "none") else job.init
         if job.init is not None:
             model = model.partition(".")[0]
@@ -125,6 +129,10 @@ def choose_recipe(job: TrainJob, num_examples: int) -> Recipe:
     if job.init is not None:
         init = None if job.init == "none" else job.init
         recipe = replace(recipe, model=replace(recipe.model, init=init))
+    if job.modality is not None:
+        recipe = replace(recipe, model=replace(recipe.model, modality=job.modality))
+    if job.flow is not None:
+        recipe = replace(recipe, data=replace(recipe.data, flow=job.flow))
     recipe = override(recipe, job.settings)
     return recipe if job.device is None else override(recipe, [f"run.device={job.device}"])
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import inspect
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
@@ -16,10 +17,13 @@ from vadis.config import DataConfig, ModelConfig, Recipe
 from vadis.data.clips import check_modality
 from vadis.models import MODELS, VideoModel, create_model
 from vadis.specs import ClipSpec, adjust
+from vadis.video.transform import FLOW
 
 log = logging.getLogger(__name__)
 
 IMAGENET = "imagenet"
+MODALITIES = ("rgb", "flow", "warped_flow", "rgb_diff", "audio")
+"""What `--modality` may be."""
 
 
 def build_network(recipe: Recipe, class_names: tuple[str, ...]) -> VideoModel:
@@ -51,6 +55,7 @@ def build_network(recipe: Recipe, class_names: tuple[str, ...]) -> VideoModel:
     model.name = name  # it is no longer the published network
     model.weights_sha256 = None
     model.spec = run_spec(model, recipe.data)
+    model.spec = as_modality(model, config.modality)
     _set_drop(model, config)
     return model
 
@@ -76,6 +81,8 @@ def network_options(config: ModelConfig, data: DataConfig) -> dict[str, Any]:
     signature = inspect.signature(maker).parameters
     takes_any = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in signature.values())
     options = dict(config.options)
+    for key, value in modality_options(config, maker).items():
+        options.setdefault(key, value)
     for key in options:
         if key not in signature and not takes_any:
             known = [item for item in signature if item not in ("num_classes", "tiny")]
@@ -95,6 +102,43 @@ def network_options(config: ModelConfig, data: DataConfig) -> dict[str, Any]:
         if value is not None and key in signature:  # networks whose weights depend on the clip's size
             options.setdefault(key, value)
     return options
+
+
+def modality_options(config: ModelConfig, maker: Callable[..., Any]) -> dict[str, Any]:
+    """The options of a network's function that make it take `model.modality`, where it has such options.
+
+    Raises ValueError for a modality that there is not.
+    """
+    kind = config.modality
+    if kind is None:
+        return {}
+    if kind not in MODALITIES:
+        raise ValueError(f"model.modality is one of {', '.join(MODALITIES)}, not {kind!r}")
+    known = set(inspect.signature(maker).parameters)
+    for hint in get_type_hints(maker).values():  # **options: Unpack[Options]
+        for typed in get_args(hint) if get_origin(hint) is Unpack else ():
+            known |= set(typed.__annotations__)
+    options: dict[str, Any] = {"in_channels": 2 if kind in FLOW else 3, "modality": kind}
+    return {key: value for key, value in options.items() if key in known and kind != "audio"}
+
+
+def as_modality(model: VideoModel, kind: str | None) -> ClipSpec:
+    """The network's spec as one of `kind`; differences of frames go into any network of frames.
+
+    Raises ValueError where the network takes something else, with what can be done.
+    """
+    spec = model.spec
+    if kind is None or kind == spec.modality:
+        return spec
+    if {kind, spec.modality} in ({"rgb", "rgb_diff"}, set(FLOW)):
+        return replace(spec, modality=kind)
+    if kind == "audio":
+        hint = "the networks for sound are " + ", ".join(name for name in MODELS if name.startswith("sound_"))
+    elif spec.parts:
+        hint = "it takes these together; train its streams one by one instead"
+    else:
+        hint = "its layers are made for that; take a network with the option in_channels (`vadis models`)"
+    raise ValueError(f"{model.name} takes {spec.modality}, not {kind}: {hint}")
 
 
 def run_spec(model: VideoModel, data: DataConfig) -> ClipSpec:

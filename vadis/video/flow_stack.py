@@ -10,8 +10,6 @@ differences: Wang et al., "Temporal Segment Networks" (arXiv:1608.00859), sectio
 silent: between pixels fields are interpolated bilinearly, and beyond the border its nearest pixel counts;
 trajectories follow the whole flow, the mean is taken off what they meet.
 
-The 8-bit pixels of flow are denseflow's: -20 to 20 pixels a frame become 0 to 255, rounded half to even.
-
 Legend: L fields of a stack, T positions, H W pixels, C channels (u and v in turn), 2 u (right) and v (down).
 """
 
@@ -20,7 +18,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vadis.specs import FLOW_BOUND, ClipSpec
+from vadis.specs import ClipSpec
+from vadis.video.flow_levels import dequantise, quantise
 
 Field = NDArray[np.float32]
 
@@ -83,23 +82,12 @@ def arrange_pixels(
 ) -> NDArray[np.uint8]:
     """`arrange` of a stack as pictures hold it (uint8, u and v in turn), as pixels again."""
     backward = None if backward_HWC is None else _unstack(backward_HWC)
-    return to_pixels(arrange(_unstack(stack_HWC), spec, backward))
+    return quantise(arrange(_unstack(stack_HWC), spec, backward))
 
 
 def _unstack(stack_HWC: NDArray[np.uint8]) -> Field:
     height, width, channels = stack_HWC.shape
-    return from_pixels(stack_HWC.reshape(height, width, channels // 2, 2).transpose(2, 0, 1, 3))
-
-
-def to_pixels(fields: Field) -> NDArray[np.uint8]:
-    """Flow of any shape, in pixels a frame, as the 8-bit pixels that pictures of flow hold."""
-    inside = np.clip(np.asarray(fields, np.float64), -FLOW_BOUND, FLOW_BOUND)
-    return np.rint((inside + FLOW_BOUND) * (255 / (2 * FLOW_BOUND))).astype(np.uint8)
-
-
-def from_pixels(pixels: NDArray[np.uint8]) -> Field:
-    """8-bit pixels of pictures of flow, of any shape, as pixels a frame."""
-    return (pixels.astype(np.float32) * (2 * FLOW_BOUND / 255) - FLOW_BOUND).astype(np.float32)
+    return dequantise(stack_HWC.reshape(height, width, channels // 2, 2).transpose(2, 0, 1, 3))
 
 
 def _sample(field_HW2: Field, points_HW2: NDArray[np.float64]) -> Field:
