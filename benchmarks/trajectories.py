@@ -3,7 +3,7 @@
     python benchmarks/trajectories.py                                   # 24 clips a class, 64 Gaussians
     python benchmarks/trajectories.py --shapes 60 --mocap15 24 --gaussians 256
 
-Each of the three splits is learnt and tested; they share their clips, so the tracks are found once. Nothing is
+Each of the three splits is learnt and tested; they share their clips, so tracks are found once. Nothing is
 chosen by looking at the results: what counts as standing still is the authors' for pictures of 240 pixels,
 scaled to the size of these; tracks of `shapes` have 7 steps, since its clips have 16 frames only.
 

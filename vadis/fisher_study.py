@@ -66,7 +66,8 @@ def track_example(
 
     short_side: pixels. What stands already, of the same content and options, is taken.
     """
-    settings = json.dumps([options.to_dict(), short_side, max_tracks], sort_keys=True)
+    people = [[box.frame, box.x1, box.y1, box.x2, box.y2] for box in example.boxes if box.frame is not None]
+    settings = json.dumps([options.to_dict(), short_side, max_tracks, people], sort_keys=True)
     try:
         source, name = find_source(Path(root), example.video)
         target = out / f"{feature_key(source, example, settings)[:32]}.npz"
