@@ -46,6 +46,7 @@ def run_and_list_modules(*arguments: str) -> tuple[subprocess.CompletedProcess[s
         ["extract", "--help"],
         ["flow", "--help"],
         ["transfer", "--help"],
+        ["trajectories", "--help"],
         ["data", "make", "--help"],
     ],
     ids=" ".join,
