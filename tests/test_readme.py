@@ -29,7 +29,7 @@ def fences(page: str, language: str) -> list[str]:
 
 def shell_lines(page: str) -> list[list[str]]:
     """The `vadis` commands of a page's code blocks, split into words."""
-    lines = "\n".join(fences(page, "(?:bash)?")).splitlines()
+    lines = "\n".join(fences(page, "(?:bash)?")).replace("\\\n", " ").splitlines()
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("vadis ")]
 
 
@@ -97,7 +97,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-SHOWN = frozenset("prediction frames clip features_ND dense table outcome protocol result".split())  # noqa: SIM905
+SHOWN = frozenset("prediction frames clip features_ND dense table outcome protocol result picture_SM".split())  # noqa: SIM905
 """Names of which each snippet leaves one: that it ran to its end."""
 
 

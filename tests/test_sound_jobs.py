@@ -63,7 +63,7 @@ def test_the_table_and_the_json(film: Path) -> None:
     code, out, _ = run(film)
     assert code == 0
     assert "0.400 s after the first frame" in out
-    assert "16000 Hz, 1 channels" in out
+    assert "16000 Hz, mono" in out
     assert "with the first frame" in out
     assert "-6.0 dBFS" in out
     code, out, _ = run(film, "--json")

@@ -246,7 +246,7 @@ def _print(report: dict[str, Any]) -> None:
 def _rows(track: dict[str, Any]) -> list[tuple[str, str]]:
     offset, start, loudness = track["offset_seconds"], track["start_seconds"], track["loudness"]
     rows = [
-        ("codec", f"{track['codec']}, {track['sample_rate']} Hz, {track['channels']} channels"),
+        ("codec", f"{track['codec']}, {track['sample_rate']} Hz, {_channels_words(track)}"),
         ("start", "unknown" if start is None else f"{start:.3f} s"),
         ("against video", "unknown" if offset is None else f"{_offset_words(offset)}"),
         (
@@ -264,6 +264,12 @@ def _rows(track: dict[str, Any]) -> list[tuple[str, str]]:
     words = ", ".join(f"{a:.2f} to {b:.2f} s" for a, b in silent[:SHOWN_SILENCES])
     more = f" and {len(silent) - SHOWN_SILENCES} more" if len(silent) > SHOWN_SILENCES else ""
     return [*rows, ("silent", (words + more) or "nowhere")]
+
+
+def _channels_words(track: dict[str, Any]) -> str:
+    count, layout = track["channels"], track["layout"]
+    known = "" if layout.endswith("channels") else f" ({layout})"  # raw PCM does not say how they lie
+    return {1: "mono", 2: "stereo"}.get(count, f"{count} channels{known}")
 
 
 def _offset_words(offset: float) -> str:

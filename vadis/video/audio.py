@@ -251,7 +251,7 @@ def _describe(
         start,
         duration,
         offset,
-        stream.metadata.get("language"),
+        None if stream.metadata.get("language") == "und" else stream.metadata.get("language"),
         stream.metadata.get("title"),
         bool(int(stream.disposition) & int(av.stream.Disposition.default)),
     )
