@@ -136,7 +136,7 @@ def _fields(
 def _read(path: VideoPath, limits: Limits) -> Iterator[_Carried]:
     if is_folder(path):
         raise VideoError("refused", str(path), "a folder of pictures carries no motion vectors", _HINT)
-    reader = FileReader(path, limits)
+    reader = FileReader(path, limits, threads=1)  # with more, FFmpeg 8 gives vectors of frames half decoded
     try:
         codec = reader.source.codec
         if codec not in CODECS:
@@ -159,13 +159,36 @@ def _read(path: VideoPath, limits: Limits) -> Iterator[_Carried]:
 
 def _shots(reader: FileReader, kept: dict[int, tuple[int, bool]]) -> Iterator[Shot]:
     """The decoded pictures; kept: by PTS, the place in coding order, and whether others may refer to it."""
+    is_h264 = reader.source.codec == "h264"
+    extradata = bytes(reader.source.stream.codec_context.extradata or b"")
     for number, packet in enumerate(reader.packets()):
-        if packet.size and packet.pts is not None:
-            kept[packet.pts] = number, not packet.is_disposable
+        if is_h264 and packet.size and packet.pts is not None:
+            kept[packet.pts] = number, _is_kept(bytes(packet), extradata)
             if len(kept) > 256:
                 del kept[next(iter(kept))]
         for frame in reader.decode(packet):
             yield Shot(frame, frame.pts, frame.duration or 0, False)
+
+
+def _is_kept(data: bytes, extradata: bytes) -> bool:
+    """Whether later frames of H.264 may refer to a picture: the two bits nal_ref_idc of its first slice.
+
+    (ISO/IEC 14496-10, 7.3.1.) Units follow a length, as in mp4 (ISO/IEC 14496-15), or a start code.
+    """
+    place, width = 0, (extradata[4] & 3) + 1 if len(extradata) > 4 and extradata[0] == 1 else 0
+    while place >= 0 and place + max(width, 3) < len(data):
+        if width:
+            length = int.from_bytes(data[place : place + width])
+            place += width
+        else:
+            place = data.find(b"\0\0\1", place) + 3
+            length = 0
+            if place < 3 or place >= len(data):
+                break
+        if 1 <= data[place] & 31 <= 5:
+            return data[place] & 96 != 0
+        place += length
+    return True
 
 
 def _carried(frame: Any, time: float, codec: str, kept: dict[int, tuple[int, bool]]) -> _Carried:
