@@ -267,8 +267,7 @@ class TwoStream(VideoModel):
     def forward(self, clips_BCTHW: Mapping[str, Tensor]) -> Tensor:
         """Score a batch of clips of all modalities: the (weighted) mean of the softmaxes, as a logarithm.
 
-        clips_BCTHW: {"rgb": tensor_BCTHW, "flow": tensor_BCTHW}, each as its stream wants it, and "audio"
-        where there is that stream. Returns logits_BK.
+        clips_BCTHW: {"rgb": tensor_BCTHW, "flow": ...}, each as its stream wants it. Returns logits_BK.
         """
         return self.join_scores(self.forward_heads(clips_BCTHW))
 

@@ -80,7 +80,7 @@ def arrange(fields_LHW2: Field, spec: ClipSpec, backward_LHW2: Field | None = No
 def arrange_pixels(
     stack_HWC: NDArray[np.uint8], spec: ClipSpec, backward_HWC: NDArray[np.uint8] | None = None
 ) -> NDArray[np.uint8]:
-    """`arrange` of a stack as pictures hold it (uint8, u and v in turn), as pixels again."""
+    """`arrange` of a stack_HWC as pictures hold it (uint8, u and v in turn), as such pixels again."""
     backward = None if backward_HWC is None else _unstack(backward_HWC)
     return quantise(arrange(_unstack(stack_HWC), spec, backward))
 
