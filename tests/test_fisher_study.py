@@ -144,6 +144,30 @@ def test_boxes_of_a_file(tmp_path: Path) -> None:
         read_boxes(path)
 
 
+def test_videos_one_by_one(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = tmp_path / "in" / "0.mp4"
+    small.parent.mkdir()
+    with VideoWriter(small, 25.0) as writer:
+        for _ in range(6):
+            writer.write(np.full((24, 40, 3), 90, np.uint8))
+    sources = (str(folder / "test" / "left" / "0.mp4"), str(folder / "test" / "down" / "0.mp4"), str(small))
+    files = TrajectoryJob(sources, str(tmp_path / "out"), options=OPTIONS, quiet=True, as_json=True)
+    assert run_trajectories(files) == 1
+    first = json.loads(capsys.readouterr().out)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.npz", "0_2.npz"]
+    assert len(first["videos"]) == 2
+    assert "32 x 32 pixels" in first["failed"][0]
+    assert str(small) in first["failed"][0]
+    assert run_trajectories(files) == 1
+    again = json.loads(capsys.readouterr().out)
+    assert again["kept"] == 2
+    longer = TrajectoryJob(sources[:2], str(tmp_path / "out"), options=TrackOptions(length=5), quiet=True)
+    assert run_trajectories(longer) == 0
+    assert "tracks in 8 frames of 48x48" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="no method of optical flow"):
+        run_trajectories(TrajectoryJob(sources, options=TrackOptions(flow="optical")))
+
+
 def test_contradictions(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--out names the folder"):
         run_trajectories(TrajectoryJob((str(folder),), None, encode=True))

@@ -81,6 +81,8 @@ def track_example(
         return Tracked(target, None, cost)
     except VideoError as error:
         return Tracked(None, Failure(error.kind, error.message))
+    except ValueError as error:  # a picture below 32 pixels
+        return Tracked(None, Failure("refused", str(error)))
     except OSError as error:
         return Tracked(None, Failure("not_found", str(error)))
 

@@ -83,6 +83,8 @@ def run_trajectories(job: TrajectoryJob) -> int:
 
     Raises ValueError (exit code 2) for options that contradict each other.
     """
+    if job.model is None:
+        job.options.estimator(job.device)  # an unknown method is told before anything is read
     try:
         return _run_dataset(job) if job.encode else _run_videos(job)
     except KeyboardInterrupt:
@@ -108,10 +110,17 @@ def _run_videos(job: TrajectoryJob) -> int:
     console = Console(stderr=True, quiet=job.quiet, highlight=False)
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
+    kept = 0
+    names: set[str] = set()
     with open_bar(console, "videos", len(videos)) as bar:
         for video in videos:
             bar.say(spell_out(Path(video).name)[-40:])
+            target = None if job.out is None else Path(job.out) / f"{_new_name(Path(video).stem, names)}.npz"
             try:
+                if target is not None and model is None and _stands(job, target, video):
+                    kept += 1
+                    bar.advance()
+                    continue
                 found = find_trajectories(
                     video,
                     options,
@@ -120,22 +129,64 @@ def _run_videos(job: TrajectoryJob) -> int:
                     max_tracks=job.max_tracks,
                     device=job.device,
                 )
-                rows.append(_finish_video(job, video, found, options, model))
-            except (VideoError, FileNotFoundError) as error:
-                failed.append(str(error) if isinstance(error, VideoError) else f"{video}: no such file")
+                rows.append(_finish_video(job, video, target, found, options, model))
+            except FileNotFoundError:
+                failed.append(f"{video}: there is no such file")
+            except (VideoError, ValueError) as error:
+                failed.append(str(error) if isinstance(error, VideoError) else f"{video}: {error}")
             if job.asked_to_stop():
                 raise KeyboardInterrupt
             bar.advance()
     if job.as_json:
-        print(json.dumps({"videos": rows, "failed": failed}))
+        print(json.dumps({"videos": rows, "kept": kept, "failed": failed}))
     else:
         for row in rows:
             print(_describe_row(row))
+    if kept:
+        console.print(f"{kept} files were there already, made in the same way", style="dim")
     return _list_failed(failed)
 
 
+def _new_name(stem: str, names: set[str]) -> str:
+    """The stem, numbered where another video has it already (a.mp4 and b/a.avi)."""
+    name, number = stem, 1
+    while name in names:
+        number += 1
+        name = f"{stem}_{number}"
+    names.add(name)
+    return name
+
+
+def _how_made(job: TrajectoryJob, video: str) -> dict[str, Any]:
+    """What a file of tracks depends on besides its options."""
+    return {
+        "video": spell_out(video),
+        "content": content_hash(Path(video)),
+        "short_side": job.short_side,
+        "max_tracks": job.max_tracks,
+        "boxes": None if job.boxes is None else content_hash(Path(job.boxes)),
+    }
+
+
+def _stands(job: TrajectoryJob, target: Path, video: str) -> bool:
+    """Whether the file is there, made in the same way of the same content, and nothing is to be drawn."""
+    if job.picture is not None or job.video is not None or not target.exists():
+        return False
+    try:
+        said = load_tracks(target)[1]
+    except DataError:
+        return False
+    wanted = json.loads(json.dumps({**_how_made(job, video), "options": job.options.to_dict()}))
+    return all(said.get(name) == value for name, value in wanted.items())
+
+
 def _finish_video(
-    job: TrajectoryJob, video: str, found: Trajectories, options: TrackOptions, model: FisherModel | None
+    job: TrajectoryJob,
+    video: str,
+    target: Path | None,
+    found: Trajectories,
+    options: TrackOptions,
+    model: FisherModel | None,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "video": video,
@@ -146,10 +197,8 @@ def _finish_video(
         "notes": list(found.notes),
         "cost": {stage: round(seconds, 3) for stage, seconds in found.cost.items()},
     }
-    if job.out is not None:
-        target = Path(job.out) / f"{Path(video).stem}.npz"
-        provenance = {"video": spell_out(video), "content": content_hash(Path(video))}
-        row["file"] = str(save_tracks(target, found, options, provenance))
+    if target is not None:
+        row["file"] = str(save_tracks(target, found, options, _how_made(job, video)))
     if job.picture is not None or job.video is not None:
         picture = None if job.picture is None else Path(job.picture)
         draw_video(video, found, picture=picture, video=None if job.video is None else Path(job.video))
