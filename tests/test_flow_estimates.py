@@ -17,7 +17,7 @@ from vadis.data.flow_estimates import estimate_pixels, get_estimator, tick
 from vadis.data.made import write_clip, write_frames
 from vadis.data.reading import Reading
 from vadis.records import Example, VideoError
-from vadis.specs import ClipSpec, join_specs
+from vadis.specs import ClipSpec, SoundSpec, join_specs
 from vadis.video.decode import Video, decode
 from vadis.video.flow_levels import dequantise, quantise
 from vadis.video.scale import resize_picture
@@ -185,18 +185,27 @@ def test_the_ticks_of_a_rate() -> None:
 VFR = [0.0, 0.04, 0.08, 0.2, 0.24, 0.28, 0.4, 0.44, 0.6, 0.64, 0.68, 0.8]
 
 
-def write_vfr(path: Path, times: list[float]) -> None:
+def write_vfr(path: Path, times: list[float], tone_rises: float | None = None) -> None:
     """A disc that has moved by as many pixels as it is frames, each frame shown at its own time."""
     frames_THWC = film(len(times))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
         stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        sound = None if tone_rises is None else container.add_stream("pcm_s16le", rate=16_000)
         for time, frame_HWC in zip(times, frames_THWC, strict=True):
             frame = av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")
             frame.pts, frame.time_base = round(time * 1000), stream.time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+        if sound is not None:
+            seconds_S = np.arange(16_000) / 16_000
+            hertz_S = np.where(seconds_S < tone_rises, 400.0, 4_000.0)
+            wave_S = (8_000 * np.sin(2 * np.pi * hertz_S * seconds_S)).astype(np.int16)
+            piece = av.AudioFrame.from_ndarray(wave_S[None], "s16", "mono")
+            piece.sample_rate, piece.pts, piece.time_base = 16_000, 0, Fraction(1, 16_000)
+            container.mux(sound.encode(piece))
+            container.mux(sound.encode(None))
 
 
 @pytest.mark.parametrize("fps", [None, 25.0])
@@ -234,3 +243,23 @@ def test_folders_of_frames_have_flow_too(root: Path) -> None:
     clips = read_clips(Example("frames", "f", (0,), fps=25.0), root, FLOW, UNIFORM, reading=ESTIMATED)
     assert clips.clips[0].shape == (4, 36, 48, 6)
     assert clips.times_T.tolist() == (np.arange(11) / 25).tolist()
+
+
+def test_frames_flow_and_sound_of_a_variable_rate_show_the_same_times(root: Path) -> None:
+    """The tone rises at 0.4 s, about which the frames' pace changes: each picture of it is of its frame."""
+    write_vfr(root / "loud.mkv", VFR, tone_rises=0.4)
+    sound = ClipSpec(
+        "audio", 1, mean=(0.0,), std=(1.0,), sound=SoundSpec(num_steps=8, num_mels=32, high=7_000.0)
+    )
+    one = {"num_frames": 1, "fps": None, "stack": 1}
+    spec = join_specs({"rgb": replace(RGB, num_frames=1), "flow": replace(FLOW, **one), "audio": sound})
+    found = read_parts(Example("loud.mkv", "l", (0,)), root, spec, ClipRule("uniform", 12), reading=ESTIMATED)
+    times = found["rgb"].times_T[found["rgb"].indices_NT][:, 0]
+    assert np.allclose(times, VFR, atol=2e-3)
+    flow_times = found["flow"].times_T[found["flow"].indices_NT][:, 0]
+    assert np.allclose(flow_times[:-1], times[:-1]), "the last frame has no field of its own"
+    half = 0.06  # a picture shows 0.1 s about its frame
+    for seconds, picture in zip(times, found["audio"].clips, strict=True):
+        band = picture[0, :, :, 0].mean(0).argmax()
+        if abs(seconds - 0.4) > half and seconds > half:
+            assert (band > 16) == (seconds > 0.4), seconds
