@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from vadis.cli import app
 from vadis.data.scan import open_dataset
 from vadis.feature_store import load_features
 from vadis.fisher import fit_encoder, load_model, sample_rows
@@ -177,3 +179,21 @@ def test_contradictions(folder: Path, tmp_path: Path) -> None:
         run_trajectories(TrajectoryJob((str(folder),), None, picture="a.png"))
     with pytest.raises(ValueError, match="no videos found"):
         run_trajectories(TrajectoryJob((str(tmp_path),), None))
+
+
+def test_the_command(folder: Path, tmp_path: Path) -> None:
+    video = folder / "test" / "left" / "0.mp4"
+    people = tmp_path / "people.csv"
+    people.write_text("0,0,0,0.1,0.1\n")
+    tracks = ["--length", "4", "--scales", "1", "--camera", "keep", "--least-motion", "0.3", "--quiet"]
+    drawn = ["--picture", str(tmp_path / "t.png"), "--boxes", str(people), "--out", str(tmp_path)]
+    ran = CliRunner().invoke(app, ["trajectories", str(video), *drawn, *tracks])
+    assert ran.exit_code == 0, ran.output
+    assert "tracks in 8 frames of 48x48" in ran.output
+    assert (tmp_path / "t.png").stat().st_size > 1000
+    found, said = load_tracks(tmp_path / "0.npz")
+    assert len(found) > 10
+    assert said["options"]["length"] == 4
+    assert CliRunner().invoke(app, ["trajectories", str(tmp_path / "no.mp4"), *tracks]).exit_code == 1
+    assert CliRunner().invoke(app, ["trajectories", str(video), "--flow", "optical"]).exit_code == 2
+    assert CliRunner().invoke(app, ["trajectories", str(video), "--encode"]).exit_code == 2
