@@ -160,7 +160,9 @@ def test_whole_or_not_at_all(layout: str, tmp_path: Path) -> None:
 def test_what_the_note_says_is_checked(tmp_path: Path) -> None:
     folder = write(tmp_path / "a", "jpeg", made_flow(3))
     note = json.loads((folder / NOTE).read_text())
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.name != NOTE)
     assert note | {"start_seconds": 0, "fps": 0} == {
+        "bytes": size,
         "vadis_flow": 1,
         "layout": "jpeg",
         "fields": 3,

@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 from vadis.data.clips import find_source
 from vadis.data.flow_making import FlowSettings, FlowTask, ready_estimator
 from vadis.records import VideoError
+from vadis.video.flow import Estimator
 from vadis.video.flow_fields import Flow
 from vadis.video.flow_files import LAYOUTS, NOTE, FlowWriter
+from vadis.video.motion_vectors import read_motion_vectors
 from vadis.video.probe import probe
 from vadis.video.scale import scaled_size
 from vadis.video.stream import stream_frames
@@ -42,6 +44,7 @@ LECTURE_PRINTED = {"UCF-101": "1.25 days, printed as 1.5", "Kinetics-400": "50 d
 NUM_PAIRS = 10
 NUM_MEASURED = 5  # videos that the pairs come from
 NUM_PROBED = 200  # videos whose length and size are asked for
+NUM_VECTORS = 40  # frames whose motion vectors are read
 NUM_DECODED = 12  # frames of a measured video by which decoding is timed
 
 
@@ -130,8 +133,10 @@ def measure_cost(
     device: str = "auto",
     threads: int = 1,
     layouts: Sequence[str] = (),
+    estimator: Estimator | None = None,
 ) -> FlowCost:
     """Measure ten pairs of a set of videos, after one to warm up. layouts: to weigh besides the settings'.
+    estimator: of the settings, where it is ready.
 
     Fewer pairs of a set so small that ten would be a good part of it. Raises VideoError where none of the
     videos can be read, ValueError, ImportError as the method does.
@@ -148,7 +153,8 @@ def measure_cost(
     sizes = [(height, width) for _, height, width in good]
     size = max(set(sizes), key=sizes.count)
     before = time.process_time()
-    estimator = ready_estimator(settings, device, threads)
+    if estimator is None:
+        estimator = ready_estimator(settings, device, threads)
     found, warm = _Measured(), False
     num_fields = max(1, round(frames - len(good) * share))
     wanted = min(NUM_PAIRS, max(1, num_fields // 20))
@@ -160,11 +166,10 @@ def measure_cost(
         if clip is None or len(clip) < 2:
             continue
         if not warm:
-            estimator(clip[:2])
+            _estimate(estimator, clip[:2], task, settings)
             start_seconds, warm = begun + time.process_time() - before, True
-        begin = time.perf_counter()
-        flow = estimator(clip)
-        found.flow_seconds += time.perf_counter() - begin
+        flow, seconds = _estimate(estimator, clip, task, settings)
+        found.flow_seconds += seconds
         found.pixels += len(flow) * flow.size[0] * flow.size[1]
         found.pairs += len(flow)
         for layout in dict.fromkeys((settings.layout, *layouts)):
@@ -180,7 +185,7 @@ def measure_cost(
         size=size,
         start_seconds=start_seconds if warm else begun,
         open_seconds=_mean(found.open_seconds),
-        decode_seconds=_mean(found.decode_seconds),
+        decode_seconds=0.0 if settings.method == "mv" else _mean(found.decode_seconds),
         flow_seconds=found.flow_seconds / pixels,
         write_seconds={layout: found.write_seconds.get(layout, 0.0) / pixels for layout in chosen},
         bytes={layout: found.bytes.get(layout, 0.0) / pixels for layout in chosen},
@@ -233,6 +238,19 @@ def _decode(
     found.decode_seconds += [each] * (len(moments) > 1)
     found.open_seconds.append(max(0.0, moments[0] - begin - each))
     return np.concatenate(pieces[-(pairs + 1) :])
+
+
+def _estimate(
+    estimator: Estimator | None, clip_THWC: NDArray[np.uint8], task: FlowTask, settings: FlowSettings
+) -> tuple[Flow, float]:
+    """Flow of some frames, and the seconds that it took; of motion vectors, their share of a reading."""
+    begin = time.perf_counter()
+    if estimator is not None:
+        flow = estimator(clip_THWC)
+        return flow, time.perf_counter() - begin
+    vectors, _ = read_motion_vectors(find_source(Path(task.root), task.video)[0], stop=NUM_VECTORS)
+    flow = vectors[: len(clip_THWC) - 1].resized(*clip_THWC.shape[1:3])
+    return flow, (time.perf_counter() - begin) * len(flow) / max(1, len(vectors))
 
 
 def _weigh(flow: Flow, layout: str, settings: FlowSettings, found: _Measured) -> None:

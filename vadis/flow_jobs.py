@@ -26,17 +26,19 @@ from vadis.data.flow_making import (
     begin_store,
     make_all,
     plan_tasks,
+    ready_estimator,
     sort_tasks,
 )
 from vadis.data.flow_stores import FOLDER, MANIFEST
 from vadis.data.scan import open_splits, recognise
 from vadis.flow_cost import ALL_LAYOUTS, FlowCost, describe_line, describe_table, measure_cost
-from vadis.flow_pictures import draw_film, draw_moment
 from vadis.formats.table import spell_out
 from vadis.progress import open_bar
+from vadis.records import VideoError
 from vadis.video.find import find_videos
 from vadis.video.flow import METHODS
 from vadis.video.flow_files import LAYOUTS
+from vadis.video.flow_film import draw_film, draw_moment
 
 ON_CPU = ("dis", "farneback", "tvl1_opencv", "mv")
 NAMED = 20  # lines of a kind that are said before "and N more"
@@ -102,6 +104,10 @@ def run_flow(job: FlowJob) -> int:
     console = Console(stderr=True, quiet=job.quiet, highlight=False)
     if job.estimate:
         return _estimate(job, settings, tasks)
+    settings.check()
+    estimator = ready_estimator(
+        settings, job.device, 1
+    )  # what is wrong with it is said before a store is made
     store = begin_store(out, settings, _versions(), job.resume)
     kept, found, todo = sort_tasks(store, tasks)
     with (store.root / MANIFEST).open("a", encoding="utf-8") as manifest:
@@ -112,8 +118,11 @@ def run_flow(job: FlowJob) -> int:
     rows: list[Row] = []
     if todo:
         workers, threads = _share(job, settings, todo)
-        cost = measure_cost(todo, settings, device=job.device, threads=threads)
-        console.print(describe_line(cost, settings, workers), style="dim", soft_wrap=True)
+        try:
+            cost = measure_cost(todo, settings, device=job.device, threads=threads, estimator=estimator)
+            console.print(describe_line(cost, settings, workers), style="dim", soft_wrap=True)
+        except VideoError as error:  # none can be read: each is named in the end
+            console.print(spell_out(f"no estimate: {error.message}"), markup=False, soft_wrap=True)
         code = _make(job, console, store, settings, todo, workers, threads, rows)
         if code:
             return code

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context, parent_process
 from pathlib import Path, PurePosixPath
@@ -29,18 +30,22 @@ from numpy.typing import NDArray
 
 from vadis.data.checking import StoppedError, file_state
 from vadis.data.clips import find_source
-from vadis.data.flow_stores import MANIFEST, VERSION, FlowStore, read_store
-from vadis.records import DataError, VideoError
+from vadis.data.flow_stores import FOLDER, MANIFEST, VERSION, FlowStore, read_store
+from vadis.records import DataError, DecodeReport, VideoError
 from vadis.video.find import VIDEO_SUFFIXES
 from vadis.video.flow import Estimator
+from vadis.video.flow_fields import Flow
 from vadis.video.flow_files import BOUND, FlowWriter, read_note
-from vadis.video.stream import stream_frames
+from vadis.video.motion_vectors import motion_vector_pieces
+from vadis.video.scale import scaled_size
+from vadis.video.stream import Stream, stream_frames
 
 PARTS = ".part"
 PAIRS_AT_ONCE = 16
 
 Row = dict[str, Any]
 Stop = Callable[[], bool]
+Pieces = Iterator[tuple[Flow, NDArray[np.float64]]]
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,12 @@ class FlowSettings:
     rounding: str = "denseflow"
     quality: int = 95
     dtype: str = "float16"
+
+    def check(self) -> None:
+        """Raise ValueError for a layout, bound or rounding that there is not."""
+        FlowWriter(
+            FOLDER, self.layout, bound=self.bound, rule=self.rounding, quality=self.quality, dtype=self.dtype
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """What of it decides: no quality where there is no jpeg, and so on."""
@@ -185,7 +196,7 @@ def sort_tasks(store: FlowStore, tasks: Sequence[FlowTask]) -> tuple[list[Row], 
                 note = read_note(place)
             except VideoError as error:
                 raise DataError(f"{place}: {error.message}; remove it") from None
-            row = note.get("row", {})
+            row = {**note.get("row", {}), "bytes": note.get("bytes", 0)}
             if note.get("settings") != store.settings or row.get("video") != task.video:
                 raise ValueError(f"{place} holds flow that this run would not make; remove it")
         if tuple(row.get("source", ())) != file_state(Path(task.root) / task.video):
@@ -202,15 +213,15 @@ def make_flow(
     task: FlowTask,
     store: Path,
     settings: FlowSettings,
-    estimator: Estimator,
+    estimator: Estimator | None,
     *,
     threads: int = 1,
     asked_to_stop: Stop = lambda: False,
 ) -> Row:
     """Estimate and write the flow of one video; returns its line of the manifest, or why there is none.
 
-    Memory does not grow with the video's length. Raises StoppedError between pieces where that is asked for;
-    then nothing is left of the video.
+    estimator: None for motion vectors. Memory does not grow with the video's length. Raises StoppedError
+    between pieces where that is asked for; then nothing is left of the video.
     """
     begin = time.monotonic()
     row: Row = {"video": task.video, "folder": task.folder, "frames": 0, "fields": 0, "size": None}
@@ -221,48 +232,60 @@ def make_flow(
         row["source"] = file_state(Path(task.root) / task.video)
         if target.exists():
             shutil.rmtree(target)  # of a video that has changed since
-        with (
-            stream_frames(
-                source, short_side=settings.short_side, chunk=PAIRS_AT_ONCE, threads=threads
-            ) as stream,
-            FlowWriter(
-                target,
-                settings.layout,
-                bound=settings.bound,
-                rule=settings.rounding,
-                quality=settings.quality,
-                dtype=settings.dtype,
-                method=settings.method,
-                fps=task.fps or stream.info.frame_rate,
-                part=part,
-            ) as writer,
-        ):
-            for frames_THWC, times_T in _overlapping(stream, row):
+        with ExitStack() as stack:
+            stream, side = None, settings.short_side
+            if estimator is not None:
+                stream = stack.enter_context(
+                    stream_frames(source, short_side=side, chunk=PAIRS_AT_ONCE, threads=threads)
+                )
+            writer = stack.enter_context(
+                FlowWriter(
+                    target,
+                    settings.layout,
+                    bound=settings.bound,
+                    rule=settings.rounding,
+                    quality=settings.quality,
+                    dtype=settings.dtype,
+                    method=settings.method,
+                    fps=task.fps or (None if stream is None else stream.info.frame_rate),
+                    part=part,
+                )
+            )
+            pieces = (
+                _carried(source, settings, row)
+                if stream is None or estimator is None
+                else _estimated(stream, estimator, row)
+            )
+            for flow, times_T in pieces:
                 if asked_to_stop():
                     raise StoppedError
-                writer.size = (frames_THWC.shape[1], frames_THWC.shape[2])
-                flow = estimator(frames_THWC)
+                writer.size = flow.size
                 if task.fps is not None:
-                    times_T = (row["frames"] - len(times_T) + np.arange(len(times_T))) / task.fps
-                writer.write(flow, times_T[:-1])
-            report = stream.report
+                    times_T = (writer.num_fields + np.arange(len(times_T))) / task.fps
+                writer.write(flow, times_T)
             row |= {"fields": writer.num_fields, "size": writer.size}
-            if report.short:
-                row["short"] = f"ends early: {report.frames_decoded} of {report.frames_expected} frames"
-            if report.frames_corrupt:
-                row["damaged"] = report.frames_corrupt
-            row["bytes"] = sum(file.stat().st_size for file in part.iterdir())
+            if stream is not None:
+                row |= _damage(stream.report)
             row["seconds"] = round(time.monotonic() - begin, 3)
             writer.facts = {"settings": settings.to_dict(), "row": row}
     except VideoError as error:
         return {"video": task.video, "failed": error.message, "kind": error.kind}
     except FileNotFoundError:
         return {"video": task.video, "failed": "there is no such file", "kind": "not_found"}
-    return cast("Row", json.loads(json.dumps(row)))
+    return cast("Row", json.loads(json.dumps({**row, "bytes": writer.num_bytes})))
 
 
-def _overlapping(stream: Any, row: Row) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
-    """Frames and their times, piece by piece; the last of a piece is the first of the next. Counts them."""
+def _damage(report: DecodeReport) -> Row:
+    found: Row = {}
+    if report.short:
+        found["short"] = f"ends early: {report.frames_decoded} of {report.frames_expected} frames"
+    if report.frames_corrupt:
+        found["damaged"] = report.frames_corrupt
+    return found
+
+
+def _estimated(stream: Stream, estimator: Estimator, row: Row) -> Pieces:
+    """Flow and times_T, piece by piece; the last frame of a piece is the first of the next. Counts frames."""
     left: tuple[NDArray[np.uint8], NDArray[np.float64]] | None = None
     for frames in stream:
         frames_THWC, times_T = frames.frames_THWC, frames.times_T
@@ -271,7 +294,16 @@ def _overlapping(stream: Any, row: Row) -> Iterator[tuple[NDArray[np.uint8], NDA
             frames_THWC = np.concatenate([left[0], frames_THWC])
             times_T = np.concatenate([left[1], times_T])
         left = frames_THWC[-1:].copy(), times_T[-1:]
-        yield frames_THWC, times_T
+        yield estimator(frames_THWC), times_T[:-1]
+
+
+def _carried(source: Path | bytes, settings: FlowSettings, row: Row) -> Pieces:
+    """Motion vectors of a file and times_T, piece by piece, as pixels of the scaled picture."""
+    row["frames"] = 1
+    for flow, times_T in motion_vector_pieces(source, pairs_at_once=PAIRS_AT_ONCE):
+        row["frames"] += len(flow)
+        width, height = scaled_size(flow.size[1], flow.size[0], settings.short_side)
+        yield flow.resized(height, width), times_T
 
 
 # Many videos -------------------------------------------------------------------------------------------
@@ -314,11 +346,15 @@ def add_row(manifest: Any, row: Row) -> None:
     manifest.flush()
 
 
-def ready_estimator(settings: FlowSettings, device: str, threads: int) -> Estimator:
-    """The method, ready, on so many threads. Raises ValueError, ImportError."""
+def ready_estimator(settings: FlowSettings, device: str, threads: int) -> Estimator | None:
+    """The method, ready, on so many threads; None for motion vectors. Raises ValueError, ImportError."""
     import torch
 
     torch.set_num_threads(threads)
+    if settings.method == "mv":
+        if settings.options:
+            raise ValueError("motion vectors have no options")
+        return None
     estimator = Estimator(settings.method, device=device, **settings.options)
     try:
         import cv2
@@ -385,7 +421,7 @@ class _Worker:
     store: Path
     threads: int
     stop: Any
-    estimator: Estimator
+    estimator: Estimator | None
 
 
 def _begin_worker(settings: FlowSettings, store: str, device: str, threads: int, stop: Any) -> None:
@@ -398,19 +434,17 @@ def _begin_worker(settings: FlowSettings, store: str, device: str, threads: int,
 
 def _end_with_parent() -> None:
     """A parent that was killed says nothing; without it nobody would ever end this process."""
-    parent = parent_process()
-    if parent is not None:
+    if (parent := parent_process()) is not None:
         parent.join()
         os._exit(1)
 
 
 def _work(task: FlowTask) -> Row:
-    worker = _Worker
     return make_flow(
         task,
-        worker.store,
-        worker.settings,
-        worker.estimator,
-        threads=worker.threads,
-        asked_to_stop=worker.stop.is_set,
+        _Worker.store,
+        _Worker.settings,
+        _Worker.estimator,
+        threads=_Worker.threads,
+        asked_to_stop=_Worker.stop.is_set,
     )

@@ -114,6 +114,7 @@ class FlowWriter:
         self.method = method
         self.facts = dict(facts or {})
         self.num_fields = 0
+        self.num_bytes = 0
         self.size: tuple[int, int] | None = None
         self._fps = fps if fps is not None and 1 <= fps <= 240 else 25.0  # others are lost in milliseconds
         self._times: list[float] = []
@@ -136,6 +137,7 @@ class FlowWriter:
         try:
             self._close(whole=kind is None)
             if kind is None:
+                self.num_bytes = sum(file.stat().st_size for file in self._part.iterdir())
                 (self._part / NOTE).write_text(json.dumps(self.note()) + "\n", "utf-8")
                 self.folder.parent.mkdir(parents=True, exist_ok=True)
                 self._part.rename(self.folder)
@@ -168,6 +170,7 @@ class FlowWriter:
             "fields": self.num_fields,
             "size": self.size,
             "method": self.method,
+            "bytes": self.num_bytes,
         }
         if self.layout in ("jpeg", "video"):
             found |= {"bound": self.bound, "rounding": self.rule}
