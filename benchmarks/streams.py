@@ -253,11 +253,13 @@ def extract_mocap(out: Path, clips: int, size: int) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     networks: dict[str, Any] = {}
     rows: list[tuple[str, int, int]] = []
+    files: list[Path] = []
     for part in ("train", "test"):
         made = Made("mocap15", 1, part, clips_per_class=clips, num_frames=32)
         for index, clip in enumerate(made.clips):
             rows.append((clip.video.split("/", 1)[1], made.class_names.index(clip.class_name), clip.fold))
-            file = out / f"{part}_{index}.npz"
+            file = out / clip.video.split("/", 1)[1].replace("/", "_").replace(".mp4", ".npz")
+            files.append(file)
             if file.exists():
                 continue
             if not networks:
@@ -282,11 +284,10 @@ def extract_mocap(out: Path, clips: int, size: int) -> dict[str, Any]:
             if index % 10 == 0:
                 say(f"mocap: {part} {index + 1} of {len(made)}")
     found: dict[str, Any] = {"rgb": [], "flow": []}
-    for part in ("train", "test"):
-        for index in range(len(Made("mocap15", 1, part, clips_per_class=clips, num_frames=32))):
-            with np.load(out / f"{part}_{index}.npz") as arrays:
-                for name in ("rgb", "flow"):
-                    found[name].append(arrays[name])
+    for file in files:
+        with np.load(file) as arrays:
+            for name in ("rgb", "flow"):
+                found[name].append(arrays[name])
     return {
         "rgb": np.array(found["rgb"]),
         "flow": np.array(found["flow"]),
