@@ -57,6 +57,7 @@ def test_the_story_is_told_to_its_end(tmp_path: Path, monkeypatch: pytest.Monkey
     rows = json.loads(files["numbers"].read_text("utf-8"))
     assert [row["experiment"] for row in rows] == [*(item.title for item in kept), "chance"]
     assert rows[0]["num_test"] == 15
+    assert all(row["processor_seconds"] > 0 for row in rows[:-1])
     assert rows[0]["interval"][0] <= rows[0]["top1"] <= rows[0]["interval"][1]
     assert create_model("i3d_inception", files["model"]).class_names == mocap15.CLASS_NAMES
     said = console.file.getvalue()  # type: ignore[attr-defined]
