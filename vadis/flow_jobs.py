@@ -275,7 +275,7 @@ def _make(
     except KeyboardInterrupt:
         kept = f"{sum('folder' in row for row in rows)} of {len(todo)} videos are whole and kept"
         said = f"stopped: {kept}; the same command with --resume goes on"
-        Console(stderr=True, highlight=False).print(said)
+        Console(stderr=True, highlight=False).print(said, soft_wrap=True)
         return 130
     return 0
 
@@ -299,10 +299,10 @@ def _summarise(
             )
     if own:
         said = f"{own} videos have flow in the dataset's own files, which is read before this"
-        console.print(f"note: {said}", markup=False)
+        console.print(f"note: {said}", markup=False, soft_wrap=True)
     if root is not None and out.resolve().parent != root.resolve():
         said = f"datasets look for flow in {root / FOLDER}; this lies elsewhere (open_flow reads it)"
-        console.print(f"note: {spell_out(said)}", markup=False)
+        console.print(f"note: {spell_out(said)}", markup=False, soft_wrap=True)
     if not failed:
         return 0
     errors = Console(stderr=True, highlight=False)
