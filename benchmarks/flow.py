@@ -2,6 +2,8 @@
 
     python benchmarks/flow.py                       # made sequences and rendered people, one thread each
     python benchmarks/flow.py --clips FOLDER        # real clips as well: how far from OpenCV's TV-L1
+    python benchmarks/flow.py --seed 100 --pairs 3  # other pictures and motions than the parameters were chosen on
+    python benchmarks/flow.py --crf 28              # the frames as H.264 gives them back
     python benchmarks/flow.py --device cuda         # ours on a GPU, all pairs of a sequence at once
 
 Errors are means in pixels over the pixels that can be followed. Times are processor time of one thread per
@@ -11,9 +13,11 @@ pair (on a GPU: wall time), and ratios to OpenCV's default TV-L1 in the same run
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import torch
 
@@ -33,18 +37,33 @@ WAYS = {
 }
 
 
-def sequences(pairs: int) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def sequences(pairs: int, seed: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Frames, true flow and what can be followed, by name."""
     found = {}
     for motion in MOTIONS:
-        made = known_motion(motion, frames=pairs + 1)
+        made = known_motion(motion, frames=pairs + 1, seed=seed)
         found[motion] = (made.frames_THWC, made.flow_THW2, made.flow_seen_THW)
-    for motion, seed in PEOPLE:
-        clip = render_clip(motion, seconds=0.6, seed=seed, flow=True)
+    for motion, scene in PEOPLE:
+        clip = render_clip(motion, seconds=0.6, seed=scene + seed, flow=True)
         middle = slice(len(clip.frames_THWC) // 2, len(clip.frames_THWC) // 2 + pairs)
         frames = clip.frames_THWC[middle.start : middle.stop + 1]
         found[motion] = (frames, clip.flow_THW2[middle], clip.flow_seen_THW[middle])
     return found
+
+
+def compressed(frames_THWC: np.ndarray, crf: int) -> np.ndarray:
+    """The frames after H.264 at a constant rate factor: what estimators get from real files."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sequence.mp4"
+        height, width = frames_THWC.shape[1:3]
+        with av.open(str(path), "w") as container:
+            options = {"crf": str(crf), "preset": "medium"}
+            stream = container.add_stream("libx264", rate=25, options=options)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for frame_HWC in frames_THWC:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HWC, "rgb24")))
+            container.mux(stream.encode(None))
+        return decode(path, indices=range(len(frames_THWC))).frames_THWC
 
 
 def timed(estimator: Estimator, frames: np.ndarray, device: str) -> tuple[np.ndarray, float]:
@@ -72,6 +91,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=Path, help="folder of real clips")
     parser.add_argument("--pairs", type=int, default=1, help="pairs of each sequence")
+    parser.add_argument("--seed", type=int, default=0, help="of pictures, motions and scenes")
+    parser.add_argument("--crf", type=int, help="compress the sequences by H.264 at this rate factor first")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--methods", default=",".join(WAYS), help="which, in the table's words")
     parser.add_argument("--real-only", action="store_true", help="leave the sequences out")
@@ -81,7 +102,9 @@ def main() -> None:
     chosen = [name for name in WAYS if name in arguments.methods.split(",")]
     estimators = {name: Estimator(WAYS[name][0], device=arguments.device, **WAYS[name][1]) for name in chosen}
     if not arguments.real_only:
-        made = sequences(arguments.pairs)
+        made = sequences(arguments.pairs, arguments.seed)
+        if arguments.crf is not None:
+            made = {name: (compressed(clip[0], arguments.crf), *clip[1:]) for name, clip in made.items()}
         errors: dict[str, list[str]] = {name: [] for name in chosen}
         apart: dict[str, list[str]] = {name: [] for name in chosen}
         seconds: dict[str, list[float]] = {name: [] for name in chosen}
