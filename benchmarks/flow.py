@@ -2,7 +2,7 @@
 
     python benchmarks/flow.py                       # made sequences and rendered people, one thread each
     python benchmarks/flow.py --clips FOLDER        # real clips as well: how far from OpenCV's TV-L1
-    python benchmarks/flow.py --seed 100 --pairs 3  # other pictures and motions than the parameters were chosen on
+    python benchmarks/flow.py --seed 100 --pairs 3  # others than the parameters were chosen on
     python benchmarks/flow.py --crf 28              # the frames as H.264 gives them back
     python benchmarks/flow.py --device cuda         # ours on a GPU, all pairs of a sequence at once
 
