@@ -10,7 +10,7 @@ import pytest
 from vadis.data import DATASETS, read_dataset
 from vadis.data.listing import write_list
 from vadis.data.made import write_text
-from vadis.data.parts import list_split_pairs, open_parts
+from vadis.data.parts import list_split_pairs, open_parts, open_validation
 from vadis.records import DataError, Dataset, Example
 
 FOLDS = (("train1", "test1"), ("train2", "test2"), ("train3", "test3"))
@@ -61,6 +61,18 @@ def test_a_test_split_without_labels_is_no_counterpart(tmp_path: Path) -> None:
     assert parts.validation.split == "validation"
     assert "held out by source (seed 0)" in parts.note
     assert open_parts(tmp_path, validation=0).validation is None
+
+
+def test_what_to_validate_on_may_be_a_dataset_of_its_own(tmp_path: Path) -> None:
+    for name in ("ucf101", "kinetics400", "lists"):
+        DATASETS[name].write_tiny(tmp_path / name)
+    assert open_validation(tmp_path / "ucf101").split == "test1"
+    assert open_validation(tmp_path / "ucf101", "train2").split == "test2"
+    assert open_validation(tmp_path / "kinetics400", "train2").split == "val"
+    assert open_validation(tmp_path / "lists" / "val.csv").split == "val"
+    next((tmp_path / "kinetics400").rglob("kinetics-400_val.csv")).unlink()
+    with pytest.raises(ValueError, match="none with labels to judge by"):
+        open_validation(tmp_path / "kinetics400")
 
 
 def test_images_are_for_detectors(tmp_path: Path) -> None:

@@ -80,6 +80,29 @@ def open_parts(
     return Parts(replace(parts["train"], notes=train.notes), held_out, note)
 
 
+def open_validation(path: str | Path, split: str | None = None) -> Dataset:
+    """What to validate on, where that is a dataset of its own: its only split, else its val or test part.
+
+    split: the training split of the other dataset, so that "train2" is validated on "test2". Raises
+    ValueError where no split is for validation, and as `vadis.data.scan.find_reading` does.
+    """
+    root = Path(path)
+    name, _ = find_reading(root)
+    splits = find_splits(root, name)
+    if len(splits) == 1:
+        return read_dataset(name, root, splits[0])
+    number = "".join(filter(str.isdecimal, split or ""))
+    for word in VALIDATION_WORDS:
+        for other in (f"{word}{number}", word, f"{word}1"):
+            if other in splits and _is_there(name, root, other):
+                found = read_dataset(name, root, other)
+                if any(example.labels for example in found.examples):
+                    return found
+    raise ValueError(
+        f"{root} is {name}, which has the splits {', '.join(splits)}: none with labels to judge by"
+    )
+
+
 def check_videos(dataset: Dataset) -> None:
     """Raise DataError for single images (COCO), which are there for detectors."""
     suffixes = {PurePosixPath(example.video).suffix.lower() for example in dataset.examples}

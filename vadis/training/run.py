@@ -14,8 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vadis.config import Recipe, list_fields, override, recipe_from_dict
-from vadis.data.parts import open_parts
-from vadis.data.scan import open_dataset
+from vadis.data.parts import open_parts, open_validation
 from vadis.data.union import join_union, read_same
 from vadis.fetching import fetch_if_missing
 from vadis.formats import use_utf8
@@ -146,11 +145,12 @@ def _open_data(job: TrainJob) -> tuple[list[Dataset], list[Dataset | None], list
     notes: list[str] = []
     for number, path in enumerate(job.data):
         if job.validation:
-            other = open_dataset(job.validation[number])
+            other = open_validation(job.validation[number], job.split)
             parts = open_parts(path, job.name, job.split, validation=0)
             train_sets.append(parts.train)
             validations.append(align_classes(other, parts.train))
-            notes.append(f"{path}: trained on {parts.train.split}, validated on {job.validation[number]}")
+            place = f"{job.validation[number]} ({other.split})"
+            notes.append(f"{path}: trained on {parts.train.split}, validated on {place}")
         else:
             parts = open_parts(path, job.name, job.split, validation=job.hold_out)
             train_sets.append(parts.train)
