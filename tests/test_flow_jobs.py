@@ -120,9 +120,9 @@ def alive(pid: int) -> bool:
 def test_killed_and_resumed(tmp_path: Path) -> None:
     """kill -9 in the middle: whole videos only, no process stays behind, and going on redoes nothing."""
     root = tmp_path / "data"
-    for number in range(16):
+    for number in range(24):
         write_clip(root / f"{number}.mp4", number, num_frames=20)
-    words = [sys.executable, "-m", "vadis", "flow", str(root), "--method", "tvl1_opencv", "--workers", "2"]
+    words = [sys.executable, "-m", "vadis", "flow", str(root), "--method", "dis", "--workers", "2"]
     words += ["--short-side", "64", "--quiet"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -139,18 +139,18 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
         assert time.monotonic() < end, "a worker outlives its parent"
         time.sleep(0.05)
     notes = sorted((root / "flow").rglob(NOTE))
-    assert 3 <= len(notes) < 16
+    assert 3 <= len(notes) < 24
     for note in notes:
         if ".part" not in note.parts:
             with open_flow(note.parent) as stored:
                 assert len(stored.read()) == 19
     before = {note: note.stat().st_mtime_ns for note in notes if ".part" not in str(note)}
-    again = job(root, method="tvl1_opencv", short_side=64, resume=True)
+    again = job(root, short_side=64, resume=True)
     assert run_flow(again) == 0
     assert {note: note.stat().st_mtime_ns for note in before} == before
-    assert len(read_store(root / "flow").rows) == 16
+    assert len(read_store(root / "flow").rows) == 24
     assert sorted(path.name for path in (root / "flow").iterdir()) == sorted(
-        [*(str(number) for number in range(16)), MANIFEST]
+        [*(str(number) for number in range(24)), MANIFEST]
     )
 
 
