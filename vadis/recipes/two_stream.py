@@ -73,8 +73,8 @@ Stacking = Literal["optical", "trajectory", "bidirectional"]
 def temporal(stacking: Stacking = "optical", subtract_mean: bool = True) -> Recipe:
     """Stacks of ten flow fields of UCF-101, from random weights: 80,000 steps of 256 videos.
 
-    stacking: how the fields lie there; both ways needs flow on the way (`--flow`). subtract_mean: each less
-    its mean.
+    stacking: how the fields lie there; both ways are made on the way, as nobody stores flow backwards.
+    subtract_mean: each field less its mean.
     """
     base = spatial("scratch")
     kind = stacking if subtract_mean else "mean_kept"
@@ -92,7 +92,11 @@ def temporal(stacking: Stacking = "optical", subtract_mean: bool = True) -> Reci
         base,
         name="two_stream_temporal_vggm_ucf101" + ("" if kind == "optical" else f"_{kind}"),
         title=titles[kind],
-        data=replace(base.data, augment=Augment(short_side=(256, 256))),
+        data=replace(
+            base.data,
+            augment=Augment(short_side=(256, 256)),
+            flow="tvl1" if stacking == "bidirectional" else None,
+        ),
         model=replace(base.model, name="two_stream_temporal_vggm", options=options),
         source=Source(
             PAPER,
