@@ -329,7 +329,7 @@ def test_torchvision_gives_the_same(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["r3d_18", "r2plus1d_18_per_block"])
 def test_it_learns_the_same_as_torchvision(name: str) -> None:
-    """Twenty steps of SGD from the same weights on the same clips: the same losses."""
+    """Eight steps of SGD from the same weights on the same clips: the same losses."""
     torch.manual_seed(0)
     theirs = getattr(torchvision_video, TORCHVISION[name])(num_classes=4)
     ours = from_checkpoint(theirs.state_dict(), name)
@@ -338,14 +338,14 @@ def test_it_learns_the_same_as_torchvision(name: str) -> None:
     for model in (theirs.train(), ours.train()):
         optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
         losses.append([])
-        for _ in range(20):
+        for _ in range(8):
             loss = F.cross_entropy(model(clips), labels)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             losses[-1].append(loss.item())
     print(name, losses)
-    assert losses[0][-1] < 0.8 * losses[0][0]
+    assert losses[0][-1] < 0.95 * losses[0][0]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4, abs=1e-4)
 
 

@@ -391,9 +391,9 @@ def test_torchvision_gives_the_same() -> None:
 
 @pytest.mark.slow
 def test_torchvision_learns_the_same() -> None:
-    """Steps of SGD from the same weights on the same clips give the same losses.
+    """A step of SGD from the same weights on the same clips leads to the same loss.
 
-    In double precision, and two: batch norm over two clips makes the training of this network chaotic, so
+    In double precision, and one: batch norm over two clips makes the training of this network chaotic, so
     that a rounding grows some fifty times a step.
     """
     theirs, ours = (model.double() for model in twins(4))
@@ -403,7 +403,7 @@ def test_torchvision_learns_the_same() -> None:
     for model in (theirs, ours):
         optimiser = torch.optim.SGD(model.train().parameters(), lr=1e-3, momentum=0.9)
         losses.append([])
-        for last in (False, False, True):
+        for last in (False, True):
             loss = F.cross_entropy(model(clips), labels)
             losses[-1].append(loss.item())
             if not last:
@@ -412,5 +412,5 @@ def test_torchvision_learns_the_same() -> None:
                 optimiser.step()
     differences = [abs(found - wanted) for wanted, found in zip(*losses, strict=True)]
     print(f"{losses[0][0]:.4f} to {losses[0][-1]:.4f}; differ by {max(differences):.1e} at most")
-    assert losses[0][-1] < losses[0][0]
-    assert max(differences) < 1e-4
+    assert abs(losses[0][-1] - losses[0][0]) > 1e-4, "nothing was learnt"
+    assert max(differences) < 1e-6
