@@ -119,6 +119,7 @@ def flow(
     """Compute optical flow and store it, where datasets find it; say beforehand how long that takes.
 
     Each video is written whole or not at all; after Ctrl-C or a crash the same command with --resume goes on.
+    --bound and --scale are pixels a frame, --time is in seconds.
     """
     from vadis.flow_jobs import FlowJob, run_flow
 

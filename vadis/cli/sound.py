@@ -43,7 +43,7 @@ def audio(
 ) -> None:
     """What sound tracks a video has, how loud and where silent; pictures and files of them (docs/sound.md).
 
-    Exit code 1 where a video has no sound or cannot be read.
+    --start and --end are seconds of the video. Exit code 1 where a video has no sound or cannot be read.
     """
     from vadis.sound_jobs import Asked, run_audio
 

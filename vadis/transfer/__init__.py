@@ -7,6 +7,6 @@
     topK        the last K layers learn (top1: the last one alone)
     full        all of it is fine-tuned
 
-`study` makes the plan and runs it, `modes` is one run of each kind, `vadis.linear` fits last layers, `controls`
-take something away, `report` makes tables and curves.
+`study` makes the plan and runs it, `modes` is one run of each kind, `vadis.linear` fits last layers,
+`controls` take something away, `report` makes tables and curves.
 """
