@@ -13,10 +13,9 @@ Legend: T clock ticks or positions, L fields stacked as channels, F fields, H W 
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 FIELDS_AT_ONCE = 32
 ONE_FRAME = "leave it out, or --missing zero where the network takes more than flow"
 _THREAD = threading.local()
-_MINDED: list[bool] = []
 
 
 class EstimatedFlow:
@@ -192,21 +190,6 @@ def get_estimator(method: str, device: str) -> Estimator:
     made: dict[tuple[str, str], Estimator] = _THREAD.__dict__.setdefault("estimators", {})
     if (method, device) not in made:
         made[method, device] = Estimator(method, device=device)
-        if "cv2" in sys.modules:
-            _mind_forks(sys.modules["cv2"])
+        if "cv2" in sys.modules and get_worker_info() is not None:
+            sys.modules["cv2"].setNumThreads(1)  # a loader's workers are its threads
     return made[method, device]
-
-
-def _mind_forks(cv2: Any) -> None:
-    """Let OpenCV's threads end before a process forks: a child waits for ever for threads that it has not.
-
-    A loader's workers, which are its threads, get along with one each.
-    """
-    if get_worker_info() is not None and cv2.getNumThreads() != 1:
-        cv2.setNumThreads(1)
-    elif hasattr(os, "register_at_fork") and not _MINDED:
-        count = cv2.getNumThreads()
-        os.register_at_fork(
-            before=lambda: cv2.setNumThreads(1), after_in_parent=lambda: cv2.setNumThreads(count)
-        )
-        _MINDED.append(True)

@@ -9,6 +9,7 @@ Legend: T frames, N pairs, H W pixels, C channels, 2 u (to the right) and v (dow
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 FieldsOf = Callable[[NDArray[np.uint8], NDArray[np.int64]], NDArray[np.float32]]
 """Of frames_THWC and starts_N: fields_NHW2, field k from frame starts_N[k] to the one after it."""
+
+_MINDED: list[bool] = []
 
 _DIS_PRESETS = ("ultrafast", "fast", "medium")
 _DIS_SMALLEST = 16  # pixels; below 12 OpenCV refuses the picture, so it is continued at its edges
@@ -29,7 +32,22 @@ def opencv() -> Any:
     except ImportError as error:
         hint = 'OpenCV is not installed: pip install "vadis[flow]"'
         raise ImportError(hint) from error
+    if not _MINDED:
+        _mind_forks(cv2)
     return cv2
+
+
+def _mind_forks(cv2: Any) -> None:
+    """Let OpenCV's threads end before a process forks: a child waits for ever for threads that it has not."""
+    _MINDED.append(True)
+    count = [cv2.getNumThreads()]
+
+    def end_threads() -> None:
+        count[0] = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=end_threads, after_in_parent=lambda: cv2.setNumThreads(count[0]))
 
 
 def grey(frames_THWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
