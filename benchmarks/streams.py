@@ -8,8 +8,9 @@ of five flow fields (dis), a picture of sound. Each learns from 30 clips a class
 others, all are judged on 20. Eight clips of each video for average pooling and TCP, learnt from the 40.
 
 mocap: mocap15, its three splits. I3D with the published RGB weights on frames, and on flow (dis) with its
-first layer averaged over colours; a new last layer on the features of both. Weights and machines are learnt
-from scores of the training part, each clip scored by a layer that did not see it (four folds).
+first layer averaged over colours and its batch norm settled on flow; a new last layer on the features of
+both. Weights and machines are learnt from scores of the training part, each clip scored by a layer that did not see
+it (four folds).
 """
 
 from __future__ import annotations
@@ -248,6 +249,44 @@ def run_shapes(out: Path, seeds: int, epochs: int, clips: int) -> None:
 # --- mocap15 -----------------------------------------------------------------------------------------------
 
 
+def kept_as(file: Path, stream: str) -> Path:
+    return file.with_suffix(f".{stream}.npz")
+
+
+def see_frames(frames_THWC: np.ndarray, size: int) -> torch.Tensor:
+    """clip_BCTHW of I3D."""
+    pixels = torch.from_numpy(frames_THWC).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    return functional.interpolate(pixels, (len(frames_THWC), size, size), mode="trilinear", antialias=False)
+
+
+def see_flow(frames_THWC: np.ndarray, size: int) -> torch.Tensor:
+    """clip_BCTHW of flow, as of pictures of 256 pixels, whose motion the bound of 20 pixels is made for."""
+    flow = estimate_flow(frames_THWC, "dis").resized(size, size).fields_THW2 * (256 / size)
+    fields = torch.from_numpy(np.clip(flow, -20, 20) / 20).permute(3, 0, 1, 2)[None].float()
+    return torch.cat([fields, fields[:, :, -1:]], dim=2)
+
+
+def settle(network: nn.Module, size: int) -> nn.Module:
+    """Let batch norm of a network for frames take its means and variances from flow.
+
+    It sees 30 clips of another seed, two of each class: none of the benchmark's, and no labels.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all batches
+    network.eval()
+    for norm in norms:
+        norm.train()
+    others = Made("mocap15", 1, "train", clips_per_class=3, num_frames=32, seed=1)
+    with torch.no_grad():
+        for start in range(0, len(others), 6):
+            rows = range(start, min(start + 6, len(others)))
+            network.forward_features(torch.cat([see_flow(others[row][0], size) for row in rows]))  # type: ignore[operator]
+    say(f"mocap: batch norm of the flow network has seen {len(others)} other clips")
+    return network.eval()
+
+
 def extract_mocap(out: Path, clips: int, size: int) -> dict[str, Any]:
     """I3D's features of frames and of flow of every clip, one at a time into a file of its own."""
     out.mkdir(parents=True, exist_ok=True)
@@ -260,34 +299,25 @@ def extract_mocap(out: Path, clips: int, size: int) -> dict[str, Any]:
             rows.append((clip.video.split("/", 1)[1], made.class_names.index(clip.class_name), clip.fold))
             file = out / clip.video.split("/", 1)[1].replace("/", "_").replace(".mp4", ".npz")
             files.append(file)
-            if file.exists():
+            todo = [name for name in ("rgb", "flow") if not kept_as(file, name).exists()]
+            if not todo:
                 continue
             if not networks:
-                networks = {
-                    "rgb": create_model("i3d_inception", "k400").eval(),
-                    "flow": create_model("i3d_inception", "k400", in_channels=2).eval(),
-                }
+                networks["rgb"] = create_model("i3d_inception", "k400").eval()
+                networks["flow"] = settle(create_model("i3d_inception", "k400", in_channels=2), size)
             frames_THWC, _ = made[index]
-            pixels = torch.from_numpy(frames_THWC).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
-            rgb = functional.interpolate(pixels, (32, size, size), mode="trilinear", antialias=False)
-            # as of a picture of 256 pixels, whose motion the bound of 20 pixels is made for
-            flow = estimate_flow(frames_THWC, "dis").resized(size, size).fields_THW2 * (256 / size)
-            fields = torch.from_numpy(np.clip(flow, -20, 20) / 20).permute(3, 0, 1, 2)[None].float()
-            fields = torch.cat([fields, fields[:, :, -1:]], dim=2)
-            with torch.inference_mode():
-                vectors = {
-                    name: networks[name].forward_features(clip_).mean(dim=(0, 2, 3, 4)).numpy()
-                    for name, clip_ in (("rgb", rgb), ("flow", fields))
-                }
-            with part_file(file) as part_, part_.open("wb") as stream:
-                np.savez(stream, **vectors)
+            for name in todo:
+                clip_BCTHW = (see_frames if name == "rgb" else see_flow)(frames_THWC, size)
+                with torch.inference_mode():
+                    vector_D = networks[name].forward_features(clip_BCTHW).mean(dim=(0, 2, 3, 4)).numpy()
+                with part_file(kept_as(file, name)) as part_, part_.open("wb") as stream:
+                    np.savez(stream, vector=vector_D)
             if index % 10 == 0:
                 say(f"mocap: {part} {index + 1} of {len(made)}")
     found: dict[str, Any] = {"rgb": [], "flow": []}
-    for file in files:
-        with np.load(file) as arrays:
-            for name in ("rgb", "flow"):
-                found[name].append(arrays[name])
+    for file, name in itertools.product(files, ("rgb", "flow")):
+        with np.load(kept_as(file, name)) as arrays:
+            found[name].append(arrays["vector"])
     return {
         "rgb": np.array(found["rgb"]),
         "flow": np.array(found["flow"]),
