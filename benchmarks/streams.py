@@ -9,8 +9,8 @@ others, all are judged on 20. Eight clips of each video for average pooling and 
 
 mocap: mocap15, its three splits. I3D with the published RGB weights on frames, and on flow (dis) with its
 first layer averaged over colours and its batch norm settled on flow; a new last layer on the features of
-both. Weights and machines are learnt from scores of the training part, each clip scored by a layer that did not see
-it (four folds).
+both. Weights and machines are learnt from scores of the training part, each clip scored by a layer that did
+not see it (four folds).
 """
 
 from __future__ import annotations
