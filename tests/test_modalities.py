@@ -14,6 +14,7 @@ import torch
 from numbered import write_numbered
 from typer.testing import CliRunner
 
+from vadis import prediction
 from vadis.cli import app
 from vadis.config import Augment, DataConfig, ModelConfig, OptimConfig, Recipe, RunConfig
 from vadis.data import folders
@@ -27,6 +28,9 @@ from vadis.models import weights as published
 from vadis.prediction import Predictor
 from vadis.records import Dataset, Example, VideoError
 from vadis.training import train
+from vadis.video import sample
+from vadis.video.audio import read_mono
+from vadis.video.streams import picture_sounds
 from vadis.windows import make_protocol as make_windows
 
 
@@ -185,3 +189,35 @@ def test_features_of_segments_and_of_sound(filmed: Dataset, film: Callable[[bool
 def test_features_of_several_modalities_are_of_one_stream() -> None:
     with pytest.raises(ValueError, match=r"takes several tensors \(rgb, flow\)"):
         Extractor(create_model("two_stream_vggm", tiny=True, num_classes=2))
+
+
+def test_a_window_hears_what_lies_about_it(
+    film: Callable[[bool], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture of sound at a window's edge shows the sound beyond it, as in training, not silence."""
+    torch.manual_seed(0)
+    model = create_model("sound_resnet18", tiny=True, num_classes=3)
+    sound = model.spec.sound
+    assert sound is not None
+    heard = []
+    made = prediction.make_inputs
+    monkeypatch.setattr(prediction, "make_inputs", lambda *a, **k: heard.append(made(*a, **k)) or heard[-1])
+    seconds = sound.num_samples / sound.sample_rate / 4  # a window shorter than its picture
+    found = Predictor(model).predict(film(True), window_seconds=seconds)
+    number = len(found.windows) // 2
+    window = found.windows[number]
+    wave_S = read_mono(film(True), 0.0, 12 * sound.sample_rate, sound.sample_rate)
+    assert wave_S is not None
+    frames = round((window.end_seconds - window.start_seconds) * 25)
+    places_T = sample.uniform_clips(frames, 1, model.spec.num_frames, model.spec.frame_stride)[0]
+    shown_T = window.start_seconds + np.clip(places_T, 0, frames - 1) / 25
+    wanted_THW = (picture_sounds(wave_S, shown_T, sound) - model.spec.mean[0]) / model.spec.std[0]
+    assert np.abs(heard[number][0, 0].numpy() - wanted_THW).max() < 0.05
+    assert float(heard[number].std()) > 0.1
+
+
+def test_pictures_of_sound_are_not_cut() -> None:
+    protocol = make_protocol("10x3", create_model("sound_resnet18", tiny=True))
+    assert (protocol.num_clips, protocol.num_crops, protocol.num_views) == (10, 1, 10)
+    assert "of the sound about each moment" in protocol.describe()
+    assert "crop" not in protocol.describe()

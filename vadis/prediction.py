@@ -170,14 +170,18 @@ class Predictor:
                         continue  # zeros go in
                     arrays[part.modality] = flow.of(cut.frames_THWC, cut.first, part, video)
         sound = next((part.sound for part in self.spec.parts.values() or (self.spec,) if part.sound), None)
+        margin = 0.0
         if sound is not None:
-            num_samples = max(1, round((cut.last_seconds - cut.first_seconds + 1 / rate) * sound.sample_rate))
-            wave_S = read_mono(video, cut.first_seconds, num_samples, sound.sample_rate, limits=limits)
+            margin = sound.num_samples / sound.sample_rate  # what pictures at the window's ends reach into
+            seconds = cut.last_seconds - cut.first_seconds + 1 / rate + 2 * margin
+            num_samples = max(1, round(seconds * sound.sample_rate))
+            start = cut.first_seconds - margin
+            wave_S = read_mono(video, start, num_samples, sound.sample_rate, limits=limits)
             if wave_S is not None:
                 arrays["audio"] = wave_S
             elif self.reading.missing == "error" or not self.spec.parts:
                 raise VideoError("not_found", video, "this video has no sound", "give one with a sound track")
-        inputs = make_inputs(self.spec, arrays, fps=rate, missing=self.reading.missing)
+        inputs = make_inputs(self.spec, arrays, fps=rate, missing=self.reading.missing, sound_margin=margin)
         return self._calibrated(self.engine(inputs))
 
     @property

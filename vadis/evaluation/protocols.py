@@ -85,11 +85,16 @@ class EvaluationProtocol:
             rate = "" if spec.fps is None else f" at {spec.fps:g} frames per second"
             stride = "" if spec.frame_stride == 1 else f", one in {spec.frame_stride}"
             frames = "all frames" if self.rule.name == "whole" else f"{spec.num_frames} frames"
-            words.append(f"{frames}{stride}{rate}")
+            if _is_heard(spec):
+                count = "a picture" if spec.num_frames == 1 else f"{spec.num_frames} pictures"
+                words.append(f"{count} of the sound about each moment")
+            else:
+                words.append(f"{frames}{stride}{rate}")
             side = f" of {spec.crop} x {spec.crop} pixels from a short side of {spec.size}"
         else:
             side = ""
-        words.append(f"{_CROPS[self.crops]}{side}")
+        if spec is None or not _is_heard(spec):
+            words.append(f"{_CROPS[self.crops]}{side}")
         if self.num_views > 1:
             words.append(_COMBINED[self.combine].format(views=f"{self.num_views} views"))
         else:
@@ -270,7 +275,15 @@ def make_protocol(
             f"{model.name or type(model).__name__} takes clips of {spec.num_frames} frames and no others, so "
             "whole videos do not go through it; take a protocol with clips, such as 10x1"
         )
+    if _is_heard(spec):
+        # the crops of a picture of sound are all the same: one of them says as much
+        protocol = dataclasses.replace(protocol, crops="none", square="crop")
     return dataclasses.replace(protocol, combine=combine, spec=spec, reading=reading)
+
+
+def _is_heard(spec: ClipSpec) -> bool:
+    """Whether nothing but sound goes in."""
+    return all(part.sound is not None for part in spec.parts.values() or (spec,))
 
 
 def _in_segments(spec: ClipSpec, num_segments: int) -> ClipSpec:

@@ -53,6 +53,7 @@ def make_inputs(
     *,
     fps: float = 25.0,
     missing: Literal["error", "zero"] = "error",
+    sound_margin: float = 0.0,
 ) -> Tensors:
     """What a network takes, of the arrays of a whole video: one clip_BCTHW with B = 1, or one by name.
 
@@ -61,8 +62,9 @@ def make_inputs(
     "audio", a mono wave_S at the spec's sample rate that begins with the first frame. fps: of the frames, in
     Hz; a spec with a rate of its own gets those that are shown at its ticks. Positions are those of tests:
     the middle of the video, or of each segment; the other parts follow the first.
-    missing: "zero" puts zeros where a modality is lacking, and warns. Raises ValueError for what is lacking
-    or has another shape.
+    missing: "zero" puts zeros where a modality is lacking, and warns. sound_margin: seconds of the sound that
+    lie before the first frame, and as many after the last (a picture of sound reaches beyond its moment).
+    Raises ValueError for what is lacking or has another shape.
     """
     spec = at_test(spec)
     parts = spec.parts or {"": spec}
@@ -77,7 +79,8 @@ def make_inputs(
         log.warning("there is no %s: zeros go in, and the scores are worth less", words)
     if lead is None:  # sound alone
         lead = next(iter(parts))
-        total = max(1, int(len(arrays["audio"]) / _sound_of(parts[lead]).sample_rate * fps))
+        heard = len(arrays["audio"]) / _sound_of(parts[lead]).sample_rate - 2 * sound_margin
+        total = max(1, int(heard * fps + CLOCK_SLACK))
     else:
         total = len(arrays[sources[lead]])
     chosen_T = _positions(total, parts[lead], fps)
@@ -87,7 +90,7 @@ def make_inputs(
             found[name] = torch.zeros(1, *part.shape)
             continue
         places_T = chosen_T if name == lead else _follow(chosen_T, parts[lead], part, fps)
-        found[name] = _make_one(part, arrays[sources[name]], places_T, fps)[None]
+        found[name] = _make_one(part, arrays[sources[name]], places_T, fps, sound_margin)[None]
     return found if spec.parts else found[""]
 
 
@@ -143,12 +146,14 @@ def _follow(places_T: sample.Indices, lead: ClipSpec, spec: ClipSpec, fps: float
     return np.floor(middle + offsets_T + 0.5).astype(np.int64)
 
 
-def _make_one(spec: ClipSpec, array: NDArray[np.generic], places_T: sample.Indices, fps: float) -> Tensor:
+def _make_one(
+    spec: ClipSpec, array: NDArray[np.generic], places_T: sample.Indices, fps: float, sound_margin: float
+) -> Tensor:
     """clip_CTHW of one part."""
     if spec.sound is not None:
         if array.ndim != 1:
             raise ValueError(f"sound is a mono waveform of one axis, got shape {array.shape}")
-        pictures_THW = torch.from_numpy(picture_sounds(array, places_T / fps, spec.sound))
+        pictures_THW = torch.from_numpy(picture_sounds(array, sound_margin + places_T / fps, spec.sound))
         mean, std = spec.mean[0], spec.std[0]
         pictures_THW = (pictures_THW - mean) / std
         return pictures_THW[None].repeat(len(spec.mean), 1, 1, 1)
