@@ -15,6 +15,7 @@ from vadis import feature_store, features
 from vadis.cli import app
 from vadis.data.benchmark import make, read
 from vadis.data.clip_rules import ClipRule
+from vadis.data.reading import Reading
 from vadis.extractor import Extractor
 from vadis.feature_layers import FeatureNetwork, average_positions, list_layers, write_head
 from vadis.feature_store import content_hash, load_features, read_provenance, save_features
@@ -164,9 +165,7 @@ def test_features_are_those_of_the_plain_network(network: VideoModel, few: Datas
     np.testing.assert_allclose(found.seconds_NV2[0, 0], [0, 4 / 25], atol=1e-6)
     np.testing.assert_allclose(found.seconds_NV2[0, -1], [2 / 25, 6 / 25], atol=1e-6)
     extractor = Extractor(network)
-    item = features._read(
-        few.examples[2], few.root, network.spec, parse_views("2x3"), None, "", features.Limits()
-    )
+    item = features._read(few.examples[2], few.root, network.spec, parse_views("2x3"), None, "", Reading())
     pixels = item.pixels_VTCHW
     assert pixels is not None
     clip = (pixels.float() / 255).transpose(1, 2)
