@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from vadis.cli import app
 from vadis.models import create_model
 from vadis.models.weights import save_model
 from vadis.video.write import VideoWriter
@@ -177,16 +179,24 @@ def test_a_list_on_standard_input(folder: Path, model: Path) -> None:
     ],
 )
 def test_wrong_usage_is_exit_code_2_and_one_clear_line(
-    arguments: list[str], expected: str, tmp_path: Path, model: Path
+    arguments: list[str], expected: str, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     video = make_video(tmp_path / "v.mp4", 0.5) if "{video}" in arguments else tmp_path / "v.mp4"
     filled = [word.format(empty=tmp_path / "empty", video=video) for word in arguments]
     if filled[0] == "predict" and "--model" not in filled:
         filled += ["--model", str(model)]
-    result = run(*filled, cwd=tmp_path)
-    assert result.returncode == 2, result.stderr
-    assert expected in " ".join(result.stderr.split())
+    result = CliRunner().invoke(app, filled)  # in this process: each start would take seconds
+    assert result.exit_code == 2, result.output
+    assert expected in " ".join(result.stderr.replace("\u2502", " ").split())
+    assert "Traceback" not in result.output
+
+
+def test_wrong_usage_ends_a_process_with_2(tmp_path: Path) -> None:
+    result = run("predict", "a.mp4", "--out", "x.docx", cwd=tmp_path)
+    assert result.returncode == 2
+    assert ".docx" in result.stderr
     assert "Traceback" not in result.stderr
 
 
