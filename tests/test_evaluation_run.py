@@ -217,7 +217,7 @@ def test_stopped_by_ctrl_c_it_goes_on(data: Path, model: Path, tmp_path: Path) -
     assert "the same command goes on" in complained
     assert not out.exists()
     scored = [json.loads(line)["indices"] for line in journal.read_bytes().splitlines()[1:]]
-    assert 0 < sum(map(len, scored)) < 14
+    assert 0 < sum(map(len, scored)) <= 14  # all of them where this process got no turn before
     code, _, complained = invoke(*words[1:-2], "--batch-size", "4")
     assert code == 1, complained
     assert not journal.exists()
