@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vadis.video.find import find_videos, is_image_folder
+from vadis.video.find import find_videos, is_image_folder, new_stem
 
 
 @pytest.fixture
@@ -54,3 +54,9 @@ def test_patterns_lists_duplicates_and_missing_names(tree: Path) -> None:
     assert list(find_videos([missing, "http://host/x.mp4"])) == [missing, "http://host/x.mp4"]
     lines = [f"{tree}/b.mp4\n", "\n", f"{tree}/gone.mp4\r\n", f"{tree}/b.mp4"]
     assert list(find_videos(["-"], lines)) == [f"{tree}/b.mp4", f"{tree}/gone.mp4"]
+
+
+def test_files_of_videos_of_one_name_are_numbered() -> None:
+    taken: set[str] = set()
+    found = [new_stem(video, taken) for video in ("a.mp4", "b/a.avi", "b/c.avi", "d/a.mkv")]
+    assert found == ["a", "a_2", "c", "a_3"]

@@ -34,7 +34,7 @@ from vadis.formats.table import spell_out
 from vadis.models import create_model
 from vadis.progress import Bar, Bars, open_bars
 from vadis.records import Dataset, VideoError
-from vadis.video.find import find_videos
+from vadis.video.find import find_videos, new_stem
 from vadis.windows import make_protocol
 
 log = logging.getLogger(__name__)
@@ -184,7 +184,7 @@ def _extract_videos(
     bar = bars.add("videos", len(videos))
     names: set[str] = set()
     for video in videos:
-        target = Path(job.out) / f"{_new_name(Path(video).stem, names)}.npz"
+        target = Path(job.out) / f"{new_stem(video, names)}.npz"
         _show_video(job, bar, video, 0.0)
         try:
             provenance = {
@@ -226,16 +226,6 @@ def _show_video(job: ExtractJob, bar: Bar, video: str, seconds: float) -> None:
     if job.asked_to_stop():
         raise KeyboardInterrupt
     bar.say(f"{spell_out(Path(video).name)[-40:]}: {seconds:.0f} s")
-
-
-def _new_name(stem: str, names: set[str]) -> str:
-    """The stem, numbered where another video has it already (a.mp4 and b/a.avi)."""
-    name, number = stem, 1
-    while name in names:
-        number += 1
-        name = f"{stem}_{number}"
-    names.add(name)
-    return name
 
 
 def _count(tally: _Tally) -> str:

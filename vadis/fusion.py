@@ -100,37 +100,50 @@ class Fuser:
 
     def fuse(self, streams: Streams) -> ScoreFile:
         """The fused scores as a file of scores, with all that it is made of."""
-        values_NK = self.combine(streams)
-        averaged = self.by != "svm" and self.of == "scores"
-        files = streams.files
-        made = [
-            {"stream": stream, "model": file.model, "protocol": file.protocol, **file.provenance}
-            for stream, file in zip(streams.streams, files, strict=True)
-        ]
-        shared = {name: {getattr(file, name) for file in files} for name in ("dataset", "protocol")}
-        return make_scores(
-            streams.names,
-            streams.class_names,
-            streams.labels,
-            logits_NK=None if averaged else values_NK,
-            scores_NK=values_NK if averaged else None,
-            multi_label=streams.multi_label,
-            kind="probabilities" if averaged else "margins" if self.by == "svm" else "logits",
-            split=streams.split,
-            dataset=shared["dataset"].pop() if len(shared["dataset"]) == 1 else "",
-            protocol=shared["protocol"].pop() if len(shared["protocol"]) == 1 else "",
-            model=" + ".join(
-                file.model or stream for stream, file in zip(streams.streams, files, strict=True)
-            ),
-            videos=streams.videos if any(streams.videos) else (),
-            groups=streams.groups if any(streams.groups) else (),
-            provenance={
-                "fused": made,
-                "by": self.describe(),
-                "learnt_from": {"split": self.fit_split, "videos": len(self.fit_names)},
-                "missing": dict(zip(streams.streams, streams.num_filled, strict=True)),
-            },
-        )
+        learnt_from = {"split": self.fit_split, "videos": len(self.fit_names)}
+        return file_fused(streams, self.combine(streams), self.by, self.of, self.describe(), learnt_from)
+
+
+def file_fused(
+    streams: Streams,
+    values_NK: Floats,
+    by: str,
+    of: Of,
+    how: str,
+    learnt_from: Mapping[str, Any],
+) -> ScoreFile:
+    """Fused values_NK of these streams as a file of scores, with all that it is made of.
+
+    by, of: the method, and what it puts together. how: the same in words. learnt_from: split and videos.
+    """
+    averaged = by != "svm" and of == "scores"
+    files = streams.files
+    made = [
+        {"stream": stream, "model": file.model, "protocol": file.protocol, **file.provenance}
+        for stream, file in zip(streams.streams, files, strict=True)
+    ]
+    shared = {name: {getattr(file, name) for file in files} for name in ("dataset", "protocol")}
+    return make_scores(
+        streams.names,
+        streams.class_names,
+        streams.labels,
+        logits_NK=None if averaged else values_NK,
+        scores_NK=values_NK if averaged else None,
+        multi_label=streams.multi_label,
+        kind="probabilities" if averaged else "margins" if by == "svm" else "logits",
+        split=streams.split,
+        dataset=shared["dataset"].pop() if len(shared["dataset"]) == 1 else "",
+        protocol=shared["protocol"].pop() if len(shared["protocol"]) == 1 else "",
+        model=" + ".join(file.model or stream for stream, file in zip(streams.streams, files, strict=True)),
+        videos=streams.videos if any(streams.videos) else (),
+        groups=streams.groups if any(streams.groups) else (),
+        provenance={
+            "fused": made,
+            "by": how,
+            "learnt_from": dict(learnt_from),
+            "missing": dict(zip(streams.streams, streams.num_filled, strict=True)),
+        },
+    )
 
 
 def make_average(streams: Streams, weights: Sequence[float] | None = None, of: Of = "scores") -> Fuser:

@@ -35,11 +35,20 @@ from vadis.evaluation.measures import NOT_SCORED, wilson_interval
 from vadis.feature_store import load_features
 from vadis.formats import use_utf8
 from vadis.formats.table import spell_out
-from vadis.fusion import LEARNT, Fuser, learn, learn_in_folds, load_fuser, make_average, save_fuser
+from vadis.fusion import (
+    LEARNT,
+    Fuser,
+    file_fused,
+    learn,
+    learn_in_folds,
+    load_fuser,
+    make_average,
+    save_fuser,
+)
 from vadis.metrics.classification import any_hit_at_k, is_hit, mean_average_precision
 from vadis.metrics.resampling import Gain, gain_of_hits, gain_of_map, interval_of
 from vadis.progress import open_bar
-from vadis.score_files import ScoreFile, make_scores, read_scores, write_scores
+from vadis.score_files import ScoreFile, read_scores, write_scores
 from vadis.video.write import part_file
 
 METHODS = ("average", "weighted", "svm", "search", "tcp")
@@ -204,22 +213,8 @@ def _put_together(
     """The fused scores of these streams by the asked method; how, details, and the fusion (none of folds)."""
     if job.folds:
         values_NK = learn_in_folds(job.by, streams, job.of, job.folds)
-        averaged = job.by == "search" and job.of == "scores"
-        plain = make_average(streams).fuse(streams)
         how = f"{job.by}, {job.folds}-fold cross-validation within {streams.split or 'the files'}"
-        fused = make_scores(
-            plain.names,
-            plain.class_names,
-            plain.labels,
-            logits_NK=None if averaged else values_NK,
-            scores_NK=values_NK if averaged else None,
-            multi_label=plain.multi_label,
-            kind="probabilities" if averaged else "margins" if job.by == "svm" else "logits",
-            **{name: getattr(plain, name) for name in ("split", "dataset", "protocol", "model")},
-            videos=plain.videos,
-            groups=plain.groups,
-            provenance={**plain.provenance, "by": how},
-        )
+        fused = file_fused(streams, values_NK, job.by, job.of, how, {"split": "", "videos": 0})
         return fused, how, {}, None
     if fit is not None:
         fuser = learn(job.by, fit, job.of)

@@ -25,7 +25,7 @@ from vadis.progress import open_bars
 from vadis.records import STRANGER_LIMITS, Limits, Prediction, VideoError
 from vadis.stream_prediction import StreamPredictor, parse_streams
 from vadis.video.draw import draw_overlay, draw_timeline
-from vadis.video.find import find_videos
+from vadis.video.find import find_videos, new_stem
 
 if TYPE_CHECKING:
     from vadis.engines import Engine
@@ -238,13 +238,8 @@ class _Beside:
         self._num_classes = len(predictor.class_names)
         self._threshold = predictor.threshold if job.threshold is None else job.threshold
         self._many = len(videos) > 1
-        self._stems: dict[str, str] = {}
-        for video in videos:
-            stem, number = Path(video).stem, 1
-            while stem in self._stems.values():  # a.mp4 and b/a.avi
-                number += 1
-                stem = f"{Path(video).stem}_{number}"
-            self._stems[video] = stem
+        taken: set[str] = set()
+        self._stems = {video: new_stem(video, taken) for video in videos}
 
     def write(self, prediction: Prediction) -> list[Path]:
         """Write what the job asks for; the clips that were cut. Raises VideoError and OSError."""

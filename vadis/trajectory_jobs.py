@@ -43,7 +43,7 @@ from vadis.formats.table import spell_out
 from vadis.progress import open_bar
 from vadis.records import DataError, Dataset, VideoError
 from vadis.score_files import make_scores, write_scores
-from vadis.video.find import find_videos
+from vadis.video.find import find_videos, new_stem
 from vadis.video.track_files import draw_video, load_tracks, save_tracks
 from vadis.video.tracks import TrackOptions, Trajectories
 from vadis.video.trajectories import find_trajectories
@@ -115,7 +115,7 @@ def _run_videos(job: TrajectoryJob) -> int:
     with open_bar(console, "videos", len(videos)) as bar:
         for video in videos:
             bar.say(spell_out(Path(video).name)[-40:])
-            target = None if job.out is None else Path(job.out) / f"{_new_name(Path(video).stem, names)}.npz"
+            target = None if job.out is None else Path(job.out) / f"{new_stem(video, names)}.npz"
             try:
                 if target is not None and model is None and _stands(job, target, video):
                     kept += 1
@@ -145,16 +145,6 @@ def _run_videos(job: TrajectoryJob) -> int:
     if kept:
         console.print(f"{kept} files were there already, made in the same way", style="dim")
     return _list_failed(failed)
-
-
-def _new_name(stem: str, names: set[str]) -> str:
-    """The stem, numbered where another video has it already (a.mp4 and b/a.avi)."""
-    name, number = stem, 1
-    while name in names:
-        number += 1
-        name = f"{stem}_{number}"
-    names.add(name)
-    return name
 
 
 def _how_made(job: TrajectoryJob, video: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ Legend: T frames or fields, H W pixels, C channels.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -32,10 +33,11 @@ from vadis.data.checking import StoppedError, file_state
 from vadis.data.clips import find_source
 from vadis.data.flow_stores import FOLDER, MANIFEST, VERSION, FlowStore, read_store
 from vadis.records import DataError, DecodeReport, VideoError
+from vadis.specs import FLOW_BOUND
 from vadis.video.find import VIDEO_SUFFIXES
-from vadis.video.flow import Estimator
+from vadis.video.flow import Estimator, opencv
 from vadis.video.flow_fields import Flow
-from vadis.video.flow_files import BOUND, FlowWriter, read_note
+from vadis.video.flow_files import FlowWriter, read_note
 from vadis.video.motion_vectors import motion_vector_pieces
 from vadis.video.scale import scaled_size
 from vadis.video.stream import Stream, stream_frames
@@ -60,7 +62,7 @@ class FlowSettings:
     options: dict[str, Any] = field(default_factory=dict)
     layout: str = "jpeg"
     short_side: int | None = 256
-    bound: float = BOUND
+    bound: float = FLOW_BOUND
     rounding: str = "denseflow"
     quality: int = 95
     dtype: str = "float16"
@@ -356,11 +358,8 @@ def ready_estimator(settings: FlowSettings, device: str, threads: int) -> Estima
             raise ValueError("motion vectors have no options")
         return None
     estimator = Estimator(settings.method, device=device, **settings.options)
-    try:
-        import cv2
-    except ImportError:
-        return estimator
-    cv2.setNumThreads(threads)
+    with contextlib.suppress(ImportError):  # methods that are not OpenCV's do without
+        opencv().setNumThreads(threads)
     return estimator
 
 

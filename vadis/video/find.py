@@ -97,3 +97,14 @@ def _walk(folder: str) -> Iterator[str]:
         for name in sorted(files):
             if Path(name).suffix.lower() in VIDEO_SUFFIXES:
                 yield os.path.join(parent, name)  # noqa: PTH118
+
+
+def new_stem(video: str, taken: set[str]) -> str:
+    """What files of a video are called: its stem, numbered where it is taken (a.mp4, b/a.avi); now taken."""
+    stem, number = Path(video).stem, 1
+    name = stem
+    while name in taken:
+        number += 1
+        name = f"{stem}_{number}"
+    taken.add(name)
+    return name

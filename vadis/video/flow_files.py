@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vadis.records import Limits, VideoError
+from vadis.specs import FLOW_BOUND
 from vadis.video.flow_fields import Flow
 from vadis.video.flow_layouts import (
     PIECE,
@@ -45,11 +46,10 @@ from vadis.video.flow_layouts import (
     StoredFlow,
     encode_kitti_png,
 )
-from vadis.video.flow_levels import BOUND, RULES, dequantise, quantise
+from vadis.video.flow_levels import RULES, dequantise, quantise
 from vadis.video.flow_others import OTHERS, list_files, open_others
 
 __all__ = [
-    "BOUND",
     "LAYOUTS",
     "OTHERS",
     "RULES",
@@ -93,7 +93,7 @@ class FlowWriter:
         folder: str | os.PathLike[str],
         layout: str = "jpeg",
         *,
-        bound: float = BOUND,
+        bound: float = FLOW_BOUND,
         rule: str = "denseflow",
         quality: int = 95,
         dtype: str = "float16",
@@ -316,5 +316,5 @@ def _open_ours(folder: Path, limits: Limits) -> StoredFlow:
     elif "fps" in note:
         times_T = note["start_seconds"] + np.arange(count) / note["fps"]
     size = None if note["size"] is None else (int(note["size"][0]), int(note["size"][1]))
-    bound, rule = note.get("bound", BOUND), note.get("rounding", "denseflow")
+    bound, rule = note.get("bound", FLOW_BOUND), note.get("rounding", "denseflow")
     return StoredFlow(str(folder), fields, bound, rule, size, times_T, note.get("method", ""))

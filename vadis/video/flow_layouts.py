@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vadis.records import Limits, VideoError
+from vadis.specs import FLOW_BOUND
 from vadis.video.fetch import fetch_pictures
 from vadis.video.flow_fields import Flow
-from vadis.video.flow_levels import BOUND, dequantise
+from vadis.video.flow_levels import dequantise
 from vadis.video.images import FORMATS
 from vadis.video.reader import FileReader
 from vadis.video.timeline import read_timeline
@@ -336,7 +337,7 @@ class StoredFlow:
 
     path: str
     fields: Fields
-    bound: float = BOUND
+    bound: float = FLOW_BOUND
     rule: str = "denseflow"
     size: tuple[int, int] | None = None
     times_T: NDArray[np.float64] | None = None

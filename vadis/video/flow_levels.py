@@ -16,8 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-BOUND = 20.0
-"""Pixels a frame beyond which flow is clipped, in nearly all of the literature."""
+from vadis.specs import FLOW_BOUND
 
 RULES: dict[str, str] = {
     "denseflow": "255 (v + bound) / (2 bound), rounded half to even; what is still is 128 (TSN, mmaction2)",
@@ -31,7 +30,7 @@ RULES: dict[str, str] = {
 _AROUND_128 = ("video_features", "brox")
 
 
-def to_levels(values: ArrayLike, bound: float = BOUND, rule: str = "denseflow") -> NDArray[np.float64]:
+def to_levels(values: ArrayLike, bound: float = FLOW_BOUND, rule: str = "denseflow") -> NDArray[np.float64]:
     """Levels as the toolkit of a rule computes them, float64, of the same shape as `values`.
 
     values: pixels a frame. bound: pixels a frame that become the first and the last level. Raises ValueError.
@@ -48,7 +47,7 @@ def to_levels(values: ArrayLike, bound: float = BOUND, rule: str = "denseflow") 
     return np.floor(levels) if rule == "mediapipe" else levels
 
 
-def quantise(values: ArrayLike, bound: float = BOUND, rule: str = "denseflow") -> NDArray[np.uint8]:
+def quantise(values: ArrayLike, bound: float = FLOW_BOUND, rule: str = "denseflow") -> NDArray[np.uint8]:
     """The levels as a picture holds them, uint8, of the same shape as `values` (pixels a frame).
 
     bound: pixels a frame that become 0 and 255. rule: one of `RULES`. Raises ValueError.
@@ -56,7 +55,7 @@ def quantise(values: ArrayLike, bound: float = BOUND, rule: str = "denseflow") -
     return np.minimum(np.rint(to_levels(values, bound, rule)), 255).astype(np.uint8)
 
 
-def dequantise(levels: ArrayLike, bound: float = BOUND, rule: str = "denseflow") -> NDArray[np.float32]:
+def dequantise(levels: ArrayLike, bound: float = FLOW_BOUND, rule: str = "denseflow") -> NDArray[np.float32]:
     """Pixels a frame of levels (0 to 255), float32, of the same shape: the inverse of `quantise`.
 
     Inside the bound (pixels a frame) it misses by half a level at most: bound / 255 pixels (0.08 of 20). A

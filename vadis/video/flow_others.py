@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vadis.records import Limits, VideoError
+from vadis.specs import FLOW_BOUND
 from vadis.video.flow_layouts import Array, Fields, FloFiles, KittiPngs, Pictures, StoredFlow
-from vadis.video.flow_levels import BOUND, dequantise
+from vadis.video.flow_levels import dequantise
 from vadis.video.images import SUFFIXES, natural_key
 
 OTHERS: dict[str, str] = {
@@ -51,7 +52,7 @@ def open_others(
 
 def _given(layout: str, bound: float | None, rule: str | None) -> dict[str, Any]:
     usual_rule = {"brox": "brox", "charades": "charades"}.get(layout, "denseflow")
-    usual_bound = 8.0 if layout == "brox" else BOUND
+    usual_bound = 8.0 if layout == "brox" else FLOW_BOUND
     if rule is not None or bound is not None:
         dequantise(0, usual_bound if bound is None else bound, usual_rule if rule is None else rule)  # checks
     return {
@@ -183,6 +184,6 @@ _OPENERS: dict[str, Callable[[Path, Limits], StoredFlow]] = {
     "brox": _open_files(lambda files, limits: Pictures(files, (), limits), SUFFIXES),
     "kitti": _open_files(KittiPngs, (".png",)),
     "flo": _open_files(FloFiles, (".flo",)),
-    "i3d": lambda place, limits: _open_array(place, limits, BOUND, "i3d"),
+    "i3d": lambda place, limits: _open_array(place, limits, FLOW_BOUND, "i3d"),
     "video_features": _open_array,
 }
